@@ -1,0 +1,28 @@
+/*
+ * clock.h - the one clock of tidewait: CLOCK_MONOTONIC in nanoseconds.
+ *
+ * It never goes back and is not touched by changes of the date. Any thread may call it; about 25
+ * ns.
+ */
+#ifndef TIDEWAIT_CLOCK_H
+#define TIDEWAIT_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define TW_NS_PER_US 1000ULL
+#define TW_NS_PER_MS 1000000ULL
+#define TW_NS_PER_S  1000000000ULL
+
+/* "No time at all": later than any other. */
+#define TW_NEVER UINT64_MAX
+
+static inline uint64_t tw_clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * TW_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,118 @@
+#include "tidewait/limits.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Reads a file of /proc/sys whole, without its last newline; false when it cannot be read. The
+ * longest is ip_local_reserved_ports: 65,536 ports as text take at most 384 KiB. */
+static bool read_text(const char *path, char *buf, size_t size, struct tw_view *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t len = 0;
+    ssize_t got = 0;
+
+    if (fd < 0)
+        return false;
+    while (len < size && (got = read(fd, buf + len, size - len)) > 0)
+        len += (size_t)got;
+    close(fd);
+    while (len && (buf[len - 1] == '\n' || buf[len - 1] == ' '))
+        len--;
+    *out = (struct tw_view){buf, len};
+    return got >= 0;
+}
+
+static int64_t read_number(const char *path)
+{
+    char buf[64];
+    struct tw_view text;
+    uint64_t value;
+
+    if (!read_text(path, buf, sizeof(buf), &text) ||
+        tw_parse_number(text, path, 0, INT64_MAX, &value, NULL))
+        return TW_LIMIT_UNKNOWN;
+    return (int64_t)value;
+}
+
+static void read_port_range(struct tw_limits *limits)
+{
+    char buf[64];
+    struct tw_view text;
+    unsigned first, last;
+
+    if (!read_text("/proc/sys/net/ipv4/ip_local_port_range", buf, sizeof(buf) - 1, &text))
+        return;
+    buf[text.len] = 0;
+    if (sscanf(buf, "%u %u", &first, &last) == 2 && first <= last && last <= 65535) {
+        limits->port_first = (uint16_t)first;
+        limits->port_last = (uint16_t)last;
+    }
+}
+
+static void read_reserved(struct tw_limits *limits)
+{
+    enum { SIZE = 384 * 1024 };
+    char *buf = malloc(SIZE);
+    struct tw_view text;
+
+    if (buf && read_text("/proc/sys/net/ipv4/ip_local_reserved_ports", buf, SIZE, &text))
+        tw_ports_parse(text, &limits->reserved, NULL);
+    free(buf);
+}
+
+static int64_t from_rlim(rlim_t limit)
+{
+    return limit == RLIM_INFINITY || limit > INT64_MAX ? INT64_MAX : (int64_t)limit;
+}
+
+void tw_limits_read(struct tw_limits *out)
+{
+    struct rlimit files;
+
+    *out = (struct tw_limits){
+        .tw_reuse = read_number("/proc/sys/net/ipv4/tcp_tw_reuse"),
+        .timestamps = read_number("/proc/sys/net/ipv4/tcp_timestamps"),
+        .fin_timeout_s = read_number("/proc/sys/net/ipv4/tcp_fin_timeout"),
+        .max_tw_buckets = read_number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
+        .somaxconn = read_number("/proc/sys/net/core/somaxconn"),
+        .syn_backlog = read_number("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
+        .files_soft = TW_LIMIT_UNKNOWN,
+        .files_hard = TW_LIMIT_UNKNOWN,
+        .files_system = read_number("/proc/sys/fs/file-max"),
+    };
+    read_port_range(out);
+    read_reserved(out);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        out->files_soft = from_rlim(files.rlim_cur);
+        out->files_hard = from_rlim(files.rlim_max);
+    }
+}
+
+void tw_limits_ephemeral(const struct tw_limits *limits, struct tw_ports *out)
+{
+    *out = (struct tw_ports){0};
+    if (limits->port_last) {
+        struct tw_port_range range = {limits->port_first, limits->port_last};
+
+        tw_ports_add_range(out, range);
+        tw_ports_remove_all(out, &limits->reserved);
+    }
+}
+
+int64_t tw_limits_raise_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return TW_LIMIT_UNKNOWN;
+    if (files.rlim_cur < files.rlim_max) {
+        struct rlimit raised = {files.rlim_max, files.rlim_max};
+
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            files = raised;
+    }
+    return from_rlim(files.rlim_cur);
+}
