@@ -80,7 +80,7 @@ fuzz: ## each libFuzzer target for FUZZ_SECONDS (30)
 	  -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all'
 	@ninja -C build-fuzz
 	@set -eu; ran=0; \
-	for source in $$(grep -l LLVMFuzzerTestOneInput tests/fuzz/*.c); do \
+	for source in $$(grep -l "^int LLVMFuzzer" tests/fuzz/*.c); do \
 	  name=$$(basename "$$source" .c); found=build-fuzz/found-$$name; mkdir -p "$$found"; \
 	  corpus=tests/fuzz/corpus/$$name; test -d "$$corpus" || corpus=; \
 	  clang -g -O1 -std=gnu17 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \

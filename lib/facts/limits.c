@@ -58,8 +58,12 @@ static void read_reserved(struct tw_limits *limits)
     char *buf = malloc(SIZE);
     struct tw_view text;
 
-    if (buf && read_text("/proc/sys/net/ipv4/ip_local_reserved_ports", buf, SIZE, &text))
+    if (buf && read_text("/proc/sys/net/ipv4/ip_local_reserved_ports", buf, SIZE, &text)) {
+        /* The kernel takes 0-1023 for an answer; there is no port 0. */
+        if (text.len > 1 && text.data[0] == '0' && text.data[1] == '-')
+            buf[0] = '1';
         tw_ports_parse(text, &limits->reserved, NULL);
+    }
     free(buf);
 }
 

@@ -117,9 +117,9 @@ static uint32_t queue_pop(struct tw_ledger *ledger, struct queue *queue)
     return id;
 }
 
-/* Puts a node among the cooling where its at_ns belongs. Only a tuple that was given back unused
- * has closed before the tail, and only while its lane learns or was in use then; such tuples are
- * the oldest, so the walk is short. */
+/* Puts a node among the cooling where its at_ns belongs. Only a tuple that was refused, or given
+ * back unused by a lane that learns, has closed before the tail; such tuples are the oldest, so the
+ * walk is short. */
 static void cooling_insert(struct tw_ledger *ledger, struct lane *lane, uint32_t id)
 {
     struct node *nodes = ledger->nodes;
@@ -316,11 +316,12 @@ static void set_aside(struct tw_ledger *ledger, struct lane *lane, uint32_t id, 
     ledger->count.aside++;
 }
 
-/* Whether the refusal of this tuple speaks against takeover: we had closed it, not long ago. */
-static bool is_own_time_wait(const struct tw_ledger *ledger, const struct lane *lane,
-                             const struct node *node, uint64_t now_ns)
+/* Whether a refusal is most likely due to our own TIME_WAIT: we had closed the tuple, not long ago.
+ */
+static bool is_own_time_wait(const struct tw_ledger *ledger, const struct node *node,
+                             uint64_t now_ns)
 {
-    return lane->takeover && node->ours && now_ns < node->at_ns + ledger->time_wait_ns;
+    return node->ours && now_ns < node->at_ns + ledger->time_wait_ns;
 }
 
 void tw_ledger_give(struct tw_ledger *ledger, const struct tw_tuple *tuple, enum tw_outcome outcome,
@@ -334,9 +335,9 @@ void tw_ledger_give(struct tw_ledger *ledger, const struct tw_tuple *tuple, enum
         return;
     node->taken = 0;
     ledger->count.in_use--;
-    if (outcome == TW_OUTCOME_TUPLE_TAKEN && is_own_time_wait(ledger, lane, node, now_ns)) {
-        /* Most likely our own TIME_WAIT: it ends when that does. */
-        queue_push(ledger, &lane->cooling, tuple->id);
+    if (outcome == TW_OUTCOME_TUPLE_TAKEN && is_own_time_wait(ledger, node, now_ns)) {
+        /* It ends when that does. A lane that has learnt meanwhile has nothing left to learn. */
+        cooling_insert(ledger, lane, tuple->id);
         ledger->count.cooling++;
         if (++lane->doubts == DOUBTS_MAX)
             tw_ledger_learn(ledger, tuple->lane, now_ns);
