@@ -1,0 +1,93 @@
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "options.h"
+
+int enter_netns(const char *name, struct tw_error *error)
+{
+    char path[300];
+    int fd, code;
+
+    if (!name)
+        return EXIT_YES;
+    snprintf(path, sizeof(path), "/run/netns/%s", name);
+    if (strchr(name, '/') || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+        tw_error_set(error, ENOENT, "there is no network namespace '%s'; 'ip netns' lists them",
+                     name);
+        return EXIT_USAGE;
+    }
+    code = setns(fd, CLONE_NEWNET) ? errno : 0;
+    close(fd);
+    if (code == 0)
+        return EXIT_YES;
+    tw_error_set(error, code, "cannot enter the network namespace '%s': %s%s", name, strerror(code),
+                 code == EPERM ? "; root may" : "");
+    return EXIT_DENIED;
+}
+
+/* A signal handler has no argument but the signal: the one flag of the program. */
+static atomic_int *stop_flag;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    if (atomic_load(stop_flag) < 2)
+        atomic_fetch_add(stop_flag, 1);
+}
+
+void catch_signals(atomic_int *stop)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    stop_flag = stop;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+char *read_file(const char *path, size_t *len, struct tw_error *error)
+{
+    FILE *file = fopen(path, "re");
+    char *text = NULL;
+    size_t room = 0, used = 0;
+
+    if (!file) {
+        tw_error_set(error, errno, "cannot read '%s': %s", path, strerror(errno));
+        return NULL;
+    }
+    do {
+        char *more = realloc(text, room = room ? room * 2 : 4096);
+
+        if (!more) {
+            tw_error_set(error, ENOMEM, "no memory for '%s'", path);
+            break;
+        }
+        text = more;
+        used += fread(text + used, 1, room - 1 - used, file);
+    } while (used == room - 1);
+    if (ferror(file))
+        tw_error_set(error, errno, "cannot read '%s': %s", path, strerror(errno));
+    fclose(file);
+    if (error->code) {
+        free(text);
+        return NULL;
+    }
+    text[used] = 0;
+    *len = used;
+    return text;
+}
+
+unsigned usable_cores(void)
+{
+    cpu_set_t cores;
+
+    return sched_getaffinity(0, sizeof(cores), &cores) ? 1 : (unsigned)CPU_COUNT(&cores);
+}

@@ -1,0 +1,91 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+
+#ifndef TIDEWAIT_VERSION
+#define TIDEWAIT_VERSION "unknown"
+#endif
+
+extern const struct command command_load, command_serve, command_completion;
+
+const struct command *const commands[] = {
+    &command_serve,
+    &command_load,
+    &command_completion,
+    NULL,
+};
+
+static void print_usage(FILE *out)
+{
+    fprintf(
+        out,
+        "Usage: tidewait COMMAND [OPTION...] [ARGUMENT...]\n\n"
+        "Everything around \"Address already in use\" and \"Cannot assign requested address\".\n\n"
+        "Commands:\n");
+    for (const struct command *const *command = commands; *command; command++)
+        fprintf(out, "  %-12s %s\n", (*command)->name, (*command)->summary);
+    fprintf(out, "\n'tidewait COMMAND --help' shows the options of a command.\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (const struct command *const *command = commands; *command; command++)
+        if (strcmp((*command)->name, name) == 0)
+            return *command;
+    return NULL;
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    struct tw_error error = {0};
+    int operands = 0, rc;
+    void *config = calloc(1, command->config_size);
+
+    if (!config) {
+        fprintf(stderr, "tidewait: no memory\n");
+        return EXIT_OURS;
+    }
+    rc = options_parse(command, argc, argv, config, &operands, &error);
+    if (rc > 0) {
+        options_help(command, stdout);
+        rc = EXIT_YES;
+    } else if (rc < 0) {
+        fprintf(stderr, "tidewait %s: %s\n", command->name, error.text);
+        rc = EXIT_USAGE;
+    } else {
+        rc = command->run(config, operands, argv + 1);
+    }
+    free(config);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    const struct command *command;
+
+    if (!name) {
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        command = argc > 2 ? find_command(argv[2]) : NULL;
+        if (command)
+            options_help(command, stdout);
+        else
+            print_usage(stdout);
+        return EXIT_YES;
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        printf("tidewait %s\n", TIDEWAIT_VERSION);
+        return EXIT_YES;
+    }
+    command = find_command(name);
+    if (!command) {
+        fprintf(stderr, "tidewait: there is no command '%s'; try 'tidewait --help'\n", name);
+        return EXIT_USAGE;
+    }
+    return run_command(command, argc - 1, argv + 1);
+}
