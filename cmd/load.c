@@ -80,8 +80,9 @@ static const struct option_row load_options[] = {
     {.name = "expect", .metavar = "BYTES", .parse = option_text, .offset = FIELD(expect),
      .help = "tcp targets: what the reply begins with; it is complete with these bytes."},
     {.name = "spread", .parse = option_flag, .offset = FIELD(spread),
-     .help = "Walk the whole ring of ports instead of using few of them again and again; for "
-             "tests of NAT and conntrack; costs a new descriptor for each connection."},
+     .help = "Walk the whole ring of ports instead of using few of them again and again, for tests "
+             "of NAT and conntrack; costs a descriptor for each port, or a new one for each "
+             "connection where the descriptor limit is lower."},
     {.name = "seed", .metavar = "N", .parse = option_number, .offset = FIELD(seed), .min = 1,
      .max = INT64_MAX,
      .help = "Seed of everything random, to repeat a run."},
@@ -151,6 +152,13 @@ static int open_outputs(struct session *session, struct tw_error *error)
     return EXIT_YES;
 }
 
+/* A step of --peak is judged by what the seconds of a run tell. */
+static bool peak_can_judge(const struct threshold *limit)
+{
+    return limit->metric == METRIC_LATENCY ? limit->stage == STAGE_TOTAL
+                                           : limit->failure == FAILURE_NONE;
+}
+
 static int parse_limits(struct session *session, struct tw_error *error)
 {
     struct tw_error inner = {0};
@@ -158,6 +166,13 @@ static int parse_limits(struct session *session, struct tw_error *error)
     for (size_t i = 0; i < session->config->fail_if.count; i++) {
         if (threshold_parse(session->config->fail_if.items[i], &session->limits[i], &inner)) {
             tw_error_set(error, inner.code, "--fail-if: %s", inner.text);
+            return EXIT_USAGE;
+        }
+        if (session->config->peak && !peak_can_judge(&session->limits[i])) {
+            tw_error_set(
+                error, EINVAL,
+                "--fail-if '%s': a step of --peak knows the total latency, errors and rate only",
+                session->limits[i].text);
             return EXIT_USAGE;
         }
         session->limit_count++;
@@ -268,8 +283,7 @@ static struct report_workload describe(const struct session *session, const char
 static int report(struct session *session, const struct run *run)
 {
     char ports[64];
-    struct report_workload workload =
-        describe(session, describe_ports(&session->workload, ports));
+    struct report_workload workload = describe(session, describe_ports(&session->workload, ports));
     int rc = session->missed_count ? EXIT_NO : EXIT_YES;
 
     if (!session->config->quiet)
@@ -278,8 +292,7 @@ static int report(struct session *session, const struct run *run)
     if (session->json &&
         report_json(&workload, run, session->missed, session->missed_count, session->json)) {
         fprintf(stderr, "tidewait load: cannot write '%s': %s; the figures stand %s\n",
-                session->config->json, strerror(errno),
-                session->config->quiet ? "below" : "above");
+                session->config->json, strerror(errno), session->config->quiet ? "below" : "above");
         if (session->config->quiet)
             report_text(&workload, run, session->missed, session->missed_count, stderr);
         rc = EXIT_PARTLY;
@@ -322,6 +335,8 @@ static int execute(struct session *session, struct tw_error *error)
     } else {
         judge(session, &run);
         rc = report(session, &run);
+        if (run.broken)
+            rc = EXIT_OURS;
     }
     run_fini(&run);
     return rc;

@@ -75,7 +75,8 @@ static int refuse_doubles(const struct robots *robots, struct tw_error *error)
 
     if (!sorted)
         return tw_error_set(error, ENOMEM, "no memory");
-    memcpy(sorted, robots->addresses, robots->count * sizeof(*sorted));
+    if (robots->count) /* memcpy() must not be given NULL, not even for nothing */
+        memcpy(sorted, robots->addresses, robots->count * sizeof(*sorted));
     qsort(sorted, robots->count, sizeof(*sorted), compare_addresses);
     for (size_t i = 1; i < robots->count && rc == 0; i++)
         if (compare_addresses(&sorted[i - 1], &sorted[i]) == 0)
@@ -102,7 +103,7 @@ static int find_addresses(const struct load_config *config, struct robots *robot
 {
     char text[TW_ENDPOINT_TEXT_MAX];
 
-    for (size_t i = 0; i < robots->count && !config->free_bind; i++) {
+    for (size_t i = 0; i < robots->count && !config->free_bind && !config->dry_run; i++) {
         if (can_bind(&robots->addresses[i]))
             continue;
         tw_endpoint_format(&robots->addresses[i], text);
@@ -158,6 +159,7 @@ static int parse_ramp(const char *text, struct workload *out, struct tw_error *e
 {
     const char *dots = strstr(text, ".."), *slash = strrchr(text, '/');
     const char *parts[2] = {text, dots ? dots + 2 : NULL};
+    struct tw_error inner = {0};
     size_t lens[2];
     double rates[2];
 
@@ -168,7 +170,6 @@ static int parse_ramp(const char *text, struct workload *out, struct tw_error *e
     lens[1] = (size_t)(slash - parts[1]);
     for (int i = 0; i < 2; i++) {
         char rate[64];
-        struct tw_error inner = {0};
         bool bare = !memchr(parts[i], '/', lens[i]);
 
         snprintf(rate, sizeof(rate), "%.*s%s", (int)lens[i], parts[i], bare ? "/s" : "");
@@ -179,7 +180,9 @@ static int parse_ramp(const char *text, struct workload *out, struct tw_error *e
         if (tw_parse_rate(tw_view_of(rate), &rates[i], &inner))
             return tw_error_set(error, EINVAL, "--ramp '%s': %s", text, inner.text);
     }
-    if (tw_parse_duration(tw_view_of(slash + 1), &out->ramp_ns, error) || out->ramp_ns == 0)
+    if (tw_parse_duration(tw_view_of(slash + 1), &out->ramp_ns, &inner))
+        return tw_error_set(error, EINVAL, "--ramp '%s': %s", text, inner.text);
+    if (out->ramp_ns == 0)
         return tw_error_set(error, EINVAL, "--ramp '%s' has no time", text);
     out->ramp_from_per_s = rates[0];
     out->rate_per_s = rates[1];
@@ -232,7 +235,8 @@ static int read_bytes(const char *option, const char *text, char **out, size_t *
         return 0;
     if (text[0] == '@') {
         *out = read_file(text + 1, len, &inner);
-        return *out ? 0 : tw_error_set(error, inner.code, "--%s: %s", option, inner.text);
+        /* A file that cannot be read is bad input, whatever the reason. */
+        return *out ? 0 : tw_error_set(error, EINVAL, "--%s: %s", option, inner.text);
     }
     *out = strdup(text);
     if (!*out)
@@ -350,6 +354,10 @@ static int add_targets(const struct load_config *config, char **urls, int url_co
     }
     if ((config->send || config->expect) && !tcp)
         return tw_error_set(error, EINVAL, "--send and --expect are for tcp:// targets");
+    if (tcp && !config->expect && strcmp(config->requests, "1") != 0)
+        return tw_error_set(error, EINVAL,
+                            "--requests %s: without --expect nobody knows where a tcp reply ends",
+                            config->requests);
     return 0;
 }
 

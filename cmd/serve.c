@@ -225,12 +225,13 @@ static int listen_all(const struct serve_config *config, struct agents *agents, 
     for (size_t i = 0; i < count; i++) {
         struct tw_endpoint wanted = agents_endpoint(agents, i), got;
         char text[TW_ENDPOINT_TEXT_MAX], moved[TW_ENDPOINT_TEXT_MAX];
+        struct tw_error next = {0};
         int rc = agents_listen(agents, i, NULL);
 
         if (rc == 0)
             continue;
         if (rc == -EADDRINUSE && config->next_free &&
-            agents_listen_next(agents, i, NEXT_FREE_TRIES, NULL) == 0) {
+            agents_listen_next(agents, i, NEXT_FREE_TRIES, &next) == 0) {
             got = agents_endpoint(agents, i);
             if (!config->quiet)
                 fprintf(stderr, "%s is in use; %s serves in its place\n",
@@ -239,7 +240,8 @@ static int listen_all(const struct serve_config *config, struct agents *agents, 
         }
         serve_print_refusal(&wanted, -rc, stderr);
         if (rc == -EADDRINUSE && config->next_free)
-            fprintf(stderr, "  none of the next %d ports was free either\n", NEXT_FREE_TRIES);
+            fprintf(stderr, "  none of the next %d ports could be had either; the last: %s\n",
+                    NEXT_FREE_TRIES, next.text);
         if (!config->skip_busy || !is_of_address(-rc))
             return give_up(agents, count, -rc);
         fprintf(stderr, "  going on without it\n");
@@ -296,17 +298,18 @@ static int print_totals(const struct serve_config *config, const struct agents *
 {
     struct serve_totals totals = {.agents = agents_listening(agents), .workers = workers};
     struct rusage usage;
+    bool failed = false;
 
     totals.duration_s = (double)(tw_clock_ns() - start_ns) / 1e9;
     agents_count(agents, &totals.counts);
     getrusage(RUSAGE_SELF, &usage);
     totals.user_s = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6;
     totals.system_s = (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
-    if (config->json)
-        serve_print_json(&totals, stdout);
-    else
+    if (!config->json)
         serve_print_totals(&totals, stdout);
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    else if (serve_print_json(&totals, stdout) == -ENOMEM)
+        failed = true; /* no memory for it; errno says so */
+    if (!failed && fflush(stdout) == 0 && !ferror(stdout))
         return EXIT_YES;
     fprintf(stderr, "tidewait serve: cannot write the totals to standard output: %s\n",
             strerror(errno));
@@ -339,10 +342,9 @@ static int serve(const struct serve_config *config, struct agents *agents, size_
     say_listening(config, agents, count, workers);
     watch(config, agents, start_ns, &stop, &outside);
     rc = agents_stop(agents, GRACE_NS);
-    if (rc)
-        fprintf(stderr, "tidewait serve: a worker broke down: %s\n", strerror(-rc));
-    else
+    if (rc == 0)
         return print_totals(config, agents, workers, start_ns);
+    fprintf(stderr, "tidewait serve: a worker broke down: %s\n", strerror(-rc));
     print_totals(config, agents, workers, start_ns);
     return EXIT_OURS;
 }

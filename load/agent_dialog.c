@@ -70,7 +70,7 @@ static uint64_t gather(const struct agent_worker *worker, const struct agent_con
         if (len > total - at)
             len = (size_t)(total - at);
         /* sendmsg() only reads from it. */
-        parts[(*count)++] = (struct iovec){(char *)(uintptr_t)(worker->pattern + offset), len};
+        parts[(*count)++] = (struct iovec){(char *)worker->pattern + offset, len};
         at += len;
     }
     return at - first;
@@ -154,7 +154,7 @@ static bool answer(struct agent_worker *worker, struct agent_conn *conn, struct 
 static bool say_continue(struct agent_worker *worker, struct agent_conn *conn)
 {
     static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct iovec part = {(char *)(uintptr_t)line, sizeof(line) - 1};
+    struct iovec part = {(char *)line, sizeof(line) - 1};
     ssize_t sent = agent_conn_send(worker, conn, &part, 1, false);
 
     /* Without room for it the client goes on by its own time limit (RFC 9110, 10.1.1). */

@@ -127,6 +127,7 @@ static bool accept_failed(struct agent_worker *worker, struct agent_listener *li
 {
     switch (code) {
     case EAGAIN:
+        listener->burst = 0;
         return false;
     case EINTR:
         return true;
@@ -156,12 +157,24 @@ static bool accept_failed(struct agent_worker *worker, struct agent_listener *li
     }
 }
 
+/* One at a time while they come singly, because the accept() that finds nothing costs as much as
+ * any; more when the listener has events turn after turn. */
+static int accept_limit(const struct agent_worker *worker, struct agent_listener *listener)
+{
+    if (listener->turn + 1 != worker->turns || listener->burst == 0)
+        listener->burst = 1;
+    else if (listener->burst < ACCEPTS)
+        listener->burst *= 2;
+    listener->turn = worker->turns;
+    return listener->burst;
+}
+
 /* First accepts, then reads: meanwhile the requests of the first ones arrive. */
-static void accept_some(struct agent_worker *worker, struct agent_listener *listener)
+static void accept_some(struct agent_worker *worker, struct agent_listener *listener, int limit)
 {
     int fds[ACCEPTS], count = 0;
 
-    for (int tries = 0; tries < ACCEPTS; tries++) {
+    for (int tries = 0; tries < limit; tries++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0)
@@ -192,7 +205,7 @@ static void handle(struct agent_worker *worker, const struct epoll_event *event)
 
     switch (*(uint8_t *)event->data.ptr) {
     case SOURCE_LISTENER:
-        accept_some(worker, event->data.ptr);
+        accept_some(worker, event->data.ptr, accept_limit(worker, event->data.ptr));
         return;
     case SOURCE_WAKE:
         (void)!read(worker->wake, &ignored, sizeof(ignored));
@@ -283,7 +296,7 @@ static void stop_accepting(struct agent_worker *worker)
     worker->stopping = true;
     for (size_t i = 0; i < worker->listener_count; i++)
         if (worker->listeners[i].fd >= 0 && !worker->listeners[i].resting)
-            accept_some(worker, &worker->listeners[i]);
+            accept_some(worker, &worker->listeners[i], ACCEPTS);
     close_listeners(worker);
 }
 
@@ -306,6 +319,7 @@ static void look_at_the_clock(struct agent_worker *worker)
 {
     time_t now_s = time(NULL);
 
+    worker->turns++;
     worker->now_ns = tw_clock_ns();
     if (worker->date_s != now_s) {
         struct tm tm;

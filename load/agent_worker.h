@@ -78,8 +78,10 @@ struct agent_queue {
 struct agent_listener {
     uint8_t source; /* SOURCE_LISTENER */
     bool resting;
+    uint8_t burst; /* how many to accept in a row */
     int fd;
-    uint64_t until_ns;
+    uint64_t until_ns; /* the end of its rest */
+    uint64_t turn;     /* when it last had an event */
 };
 
 /* As struct agent_counts, written by one thread and read by others. */
@@ -117,6 +119,7 @@ struct agent_worker {
     struct agent_listener *listeners;
     size_t listener_count;
     size_t resting;  /* listeners that rest */
+    uint64_t turns;  /* of the loop */
     uint64_t now_ns; /* of this turn of the loop */
     struct agent_queue queues[QUEUES];
     struct heap thoughts;
@@ -144,7 +147,7 @@ int agent_worker_init(struct agent_worker *worker, const struct agent_settings *
                       const char *pattern, uint32_t index, size_t listener_room,
                       struct tw_error *error);
 void agent_worker_fini(struct agent_worker *worker);
-void *agent_worker_run(void *worker); /* a pthread start routine */
+void *agent_worker_run(void *argument); /* a pthread start routine; the worker */
 
 /* --- agent_conn.c: the life of a connection ---
  * Functions that return bool say whether the connection is still there. */

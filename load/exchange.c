@@ -25,14 +25,12 @@ static void fail(struct worker *worker, struct conn *conn, enum failure failure,
 /* --- closing ------------------------------------------------------------------------------- */
 
 /* Both directions are closed, or the server's is and ours follows now. */
-static void end(struct worker *worker, struct conn *conn, enum ending ending)
+static void end(struct worker *worker, struct conn *conn, enum ending ending, uint64_t now_ns)
 {
-    uint64_t now = tw_clock_ns();
-
     if (ending == ENDED_BY_PEER)
         shutdown(conn->fd, SHUT_WR);
-    worker_sample(worker, conn, STAGE_CLOSE, now - conn->phase_ns);
-    worker_done(worker, conn, ending, FAILURE_NONE, now);
+    worker_sample(worker, conn, STAGE_CLOSE, now_ns - conn->phase_ns);
+    worker_done(worker, conn, ending, FAILURE_NONE, now_ns);
 }
 
 /* The last reply is complete: close as the workload says. `peer_closed`: its EOF is here already.
@@ -41,12 +39,12 @@ static void begin_close(struct worker *worker, struct conn *conn, bool peer_clos
 {
     conn->phase_ns = now_ns;
     if (peer_closed) {
-        end(worker, conn, conn->half_closed ? ENDED_BY_US : ENDED_BY_PEER);
+        end(worker, conn, conn->half_closed ? ENDED_BY_US : ENDED_BY_PEER, now_ns);
         return;
     }
     switch (worker->workload->closing) {
     case CLOSING_RESET:
-        end(worker, conn, ENDED_BY_RESET);
+        end(worker, conn, ENDED_BY_RESET, now_ns);
         break;
     case CLOSING_SERVER:
         worker_enter(worker, conn, PHASE_AWAIT_EOF, now_ns);
@@ -84,7 +82,7 @@ static void request_sent(struct worker *worker, struct conn *conn, uint64_t now_
         begin_close(worker, conn, false, now_ns);
 }
 
-static void send_request(struct worker *worker, struct conn *conn)
+static void send_request(struct worker *worker, struct conn *conn, uint64_t now_ns)
 {
     const struct target *target = target_of(worker, conn);
     const char *text = conn->last ? target->last_request : target->request;
@@ -103,7 +101,7 @@ static void send_request(struct worker *worker, struct conn *conn)
         }
         conn->sent += (size_t)sent;
     }
-    request_sent(worker, conn, tw_clock_ns());
+    request_sent(worker, conn, now_ns);
 }
 
 static void begin_request(struct worker *worker, struct conn *conn, uint64_t now_ns)
@@ -112,7 +110,7 @@ static void begin_request(struct worker *worker, struct conn *conn, uint64_t now
     conn->sent = conn->got = 0;
     conn->replied = conn->in_body = false;
     conn->phase_ns = now_ns;
-    send_request(worker, conn);
+    send_request(worker, conn, now_ns);
 }
 
 void exchange_resume(struct worker *worker, struct conn *conn, uint64_t now_ns)
@@ -124,20 +122,21 @@ void exchange_resume(struct worker *worker, struct conn *conn, uint64_t now_ns)
 /* --- replies ------------------------------------------------------------------------------- */
 
 /* One reply is complete. `closing`: the server said, or showed, that it closes now. */
-static void reply_done(struct worker *worker, struct conn *conn, bool closing, bool peer_closed)
+static void reply_done(struct worker *worker, struct conn *conn, bool closing, bool peer_closed,
+                       uint64_t now_ns)
 {
-    uint64_t now = tw_clock_ns(), pause;
+    uint64_t pause;
 
-    worker_sample(worker, conn, STAGE_LAST_BYTE, now - conn->phase_ns);
+    worker_sample(worker, conn, STAGE_LAST_BYTE, now_ns - conn->phase_ns);
     if (conn->last || closing || peer_closed) {
-        begin_close(worker, conn, peer_closed, now);
+        begin_close(worker, conn, peer_closed, now_ns);
         return;
     }
     pause = distribution_draw(&worker->workload->think, &worker->random);
     if (pause)
-        worker_think(worker, conn, now + pause);
+        worker_think(worker, conn, now_ns + pause);
     else
-        begin_request(worker, conn, now);
+        begin_request(worker, conn, now_ns);
 }
 
 /* Keeps a head that has not come whole. */
@@ -237,16 +236,18 @@ static bool consume(struct worker *worker, struct conn *conn, struct tw_view tex
 {
     bool closing = false;
     enum http_result result;
+    uint64_t now;
 
     if (conn->counted)
         worker->tally.bytes_in += text.len;
     if (conn->phase != PHASE_REPLY)
         return true; /* behind the last reply: read and forgotten */
+    now = tw_clock_ns();
     if (!conn->replied) {
         conn->replied = true;
-        worker_sample(worker, conn, STAGE_FIRST_BYTE, tw_clock_ns() - conn->phase_ns);
+        worker_sample(worker, conn, STAGE_FIRST_BYTE, now - conn->phase_ns);
         if (conn->to_abort) {
-            worker_aborted(worker, conn, tw_clock_ns());
+            worker_aborted(worker, conn, now);
             return false;
         }
     }
@@ -258,7 +259,7 @@ static bool consume(struct worker *worker, struct conn *conn, struct tw_view tex
         return false;
     }
     if (result == HTTP_DONE) {
-        reply_done(worker, conn, closing, peer_closed);
+        reply_done(worker, conn, closing, peer_closed, now);
         return false;
     }
     return true;
@@ -267,22 +268,23 @@ static bool consume(struct worker *worker, struct conn *conn, struct tw_view tex
 /* The peer's EOF: the end of a reply, of the connection, or a reply cut short. */
 static void peer_eof(struct worker *worker, struct conn *conn)
 {
+    uint64_t now = tw_clock_ns();
     bool until_eof;
 
     switch (conn->phase) {
     case PHASE_AWAIT_EOF:
     case PHASE_THINKING:
-        end(worker, conn, ENDED_BY_PEER);
+        end(worker, conn, ENDED_BY_PEER, now);
         break;
     case PHASE_CLOSING:
-        end(worker, conn, ENDED_BY_US);
+        end(worker, conn, ENDED_BY_US, now);
         break;
     default:
         until_eof = target_of(worker, conn)->protocol == PROTOCOL_HTTP
                         ? conn->in_body && conn->body.framing == HTTP_UNTIL_EOF
                         : !worker->workload->expect;
         if (until_eof)
-            reply_done(worker, conn, true, true);
+            reply_done(worker, conn, true, true, now);
         else
             fail(worker, conn, FAILURE_SHORT, 0);
         break;
@@ -293,7 +295,7 @@ static void peer_error(struct worker *worker, struct conn *conn, int code)
 {
     /* A reset behind the complete reply is a way of closing. */
     if (conn->phase == PHASE_AWAIT_EOF || conn->phase == PHASE_CLOSING)
-        end(worker, conn, ENDED_BY_RESET);
+        end(worker, conn, ENDED_BY_RESET, tw_clock_ns());
     else
         fail(worker, conn, failure_of_errno(code), code);
 }
@@ -359,19 +361,19 @@ void exchange_event(struct worker *worker, struct conn *conn, uint32_t events)
         break;
     case PHASE_SENDING:
         if (events & EPOLLOUT)
-            send_request(worker, conn);
+            send_request(worker, conn, tw_clock_ns());
         break;
     case PHASE_CLOSING:
         /* Closed both ways. Data that may still be queued is of no interest. */
         if ((events & EPOLLHUP) && !(events & EPOLLERR)) {
-            end(worker, conn, ENDED_BY_US);
+            end(worker, conn, ENDED_BY_US, tw_clock_ns());
             return;
         }
         break;
     case PHASE_AWAIT_EOF:
         /* The server's EOF, with nothing to read but perhaps surplus. */
         if ((events & EPOLLRDHUP) && !(events & EPOLLERR)) {
-            end(worker, conn, ENDED_BY_PEER);
+            end(worker, conn, ENDED_BY_PEER, tw_clock_ns());
             return;
         }
         break;

@@ -40,6 +40,7 @@ static bool next_step(struct peak *peak)
     else
         return true;
     atomic_store(&peak->offer->per_s, rate);
+    atomic_fetch_add(&peak->offer->changes, 1);
     return false;
 }
 

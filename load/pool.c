@@ -268,7 +268,8 @@ static int start_connect(struct pool *pool, struct conn *conn, uint64_t now_ns)
     } else {
         pool_reset(pool, conn, now_ns);
     }
-    /* From pool_open() EAGAIN means that no port is free. connect() says it only where a filter does. */
+    /* From pool_open() EAGAIN means that no port is free. connect() says it only where a filter
+     * does. */
     return code == EAGAIN ? -EBUSY : -code;
 }
 

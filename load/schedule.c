@@ -44,12 +44,23 @@ static void move_on(struct schedule *schedule, double connections)
 void schedule_init(struct schedule *schedule, const struct offer *offer, bool poisson,
                    uint32_t thread, uint32_t threads, struct random *random)
 {
-    *schedule =
-        (struct schedule){.offer = offer, .random = random, .poisson = poisson, .threads = threads};
-    if (poisson)
+    *schedule = (struct schedule){
+        .offer = offer,
+        .random = random,
+        .poisson = poisson,
+        .thread = thread,
+        .threads = threads,
+    };
+    schedule_restart(schedule, 0);
+}
+
+void schedule_restart(struct schedule *schedule, double at_s)
+{
+    schedule->next_s = at_s;
+    if (schedule->poisson)
         schedule_advance(schedule);
     else
-        move_on(schedule, thread);
+        move_on(schedule, schedule->thread);
 }
 
 void schedule_advance(struct schedule *schedule)

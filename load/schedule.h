@@ -16,6 +16,7 @@
 /* The offered rate of the whole run. `per_s` may be changed while the run goes on (--peak). */
 struct offer {
     _Atomic double per_s;
+    _Atomic unsigned changes; /* how often that was done */
     double ramp_from_per_s;
     double ramp_s; /* 0: no ramp */
 };
@@ -28,7 +29,7 @@ struct schedule {
     const struct offer *offer;
     struct random *random;
     bool poisson;
-    uint32_t threads;
+    uint32_t thread, threads;
     double next_s; /* when the next one is due */
 };
 
@@ -40,6 +41,9 @@ static inline uint64_t schedule_next_ns(const struct schedule *schedule)
 {
     return (uint64_t)llround(schedule->next_s * 1e9);
 }
+
+/* Begins anew at a time since the start, with the rate that holds then. */
+void schedule_restart(struct schedule *schedule, double at_s);
 
 /* The one that was next has been launched or given up. */
 void schedule_advance(struct schedule *schedule);

@@ -324,8 +324,26 @@ static bool may_launch(const struct worker *worker, uint64_t now_ns)
            worker->in_flight < worker->in_flight_max && now_ns >= worker->retry_ns;
 }
 
+/* When --peak has set another rate, what was due at the old one and could not be launched is given
+ * up: the new step is not to begin with its queue. */
+static void heed_offer(struct worker *worker)
+{
+    const struct crew *crew = worker->crew;
+    unsigned change = atomic_load_explicit(&crew->offer.changes, memory_order_relaxed);
+    uint64_t now = tw_clock_ns();
+
+    if (change == worker->offer_change)
+        return;
+    worker->offer_change = change;
+    for (; next_due_ns(worker) < now; due_is_over(worker))
+        worker->tally.attempted += next_due_ns(worker) >= crew->measure_ns;
+    schedule_restart(&worker->schedule, (double)(now - crew->start_ns) / 1e9);
+}
+
 static void launch_due(struct worker *worker)
 {
+    if (worker->workload->peak)
+        heed_offer(worker);
     for (int i = 0; i < LAUNCHES_MAX; i++) {
         uint64_t now = tw_clock_ns(), due = next_due_ns(worker);
 
@@ -386,7 +404,7 @@ static void heed_stop(struct worker *worker, uint64_t now_ns)
 {
     int stop = atomic_load_explicit(worker->crew->stop, memory_order_relaxed);
 
-    if (stop == STOP_NOT)
+    if (stop == STOP_NOT && !atomic_load_explicit(&worker->crew->broken, memory_order_relaxed))
         return;
     if (worker->stop_ns == 0) {
         /* What is due by now is still launched: a run that is stopped has not fallen behind. */
@@ -454,8 +472,10 @@ static void turn(struct worker *worker)
     int count = wait_events(worker, events);
     uint64_t now;
 
-    if (count < 0 && errno != EINTR)
+    if (count < 0 && errno != EINTR) {
         worker->error = -errno;
+        atomic_store(&worker->crew->broken, true);
+    }
     for (int i = 0; i < count; i++)
         exchange_event(worker, events[i].data.ptr, events[i].events);
     pool_turn(&worker->pool);
@@ -467,16 +487,19 @@ static void turn(struct worker *worker)
     launch_due(worker);
 }
 
-/* What was due by the end and never launched counts as attempted; for want of a port, as having
- * waited for one in vain. */
+/* What was due by the end of an open loop and never launched counts as attempted; in either loop,
+ * what had no port counts as having waited for one in vain. */
 static void count_not_opened(struct worker *worker)
 {
     uint64_t end = worker->stop_ns ? worker->stop_ns : worker->crew->end_ns;
 
     if (worker->error && end == TW_NEVER) /* launches without end would be due */
         end = worker->over_ns;
-    if (!is_open_loop(worker))
+    if (!is_open_loop(worker)) {
+        for (; worker->starved_ns && next_due_ns(worker) < end; due_is_over(worker))
+            count_port_wait(worker, end - next_due_ns(worker));
         return;
+    }
     for (uint64_t due; (due = next_due_ns(worker)) < end; due_is_over(worker)) {
         if (due < worker->crew->measure_ns)
             continue;

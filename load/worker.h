@@ -23,6 +23,7 @@ enum stop {
 struct crew {
     const struct workload *workload;
     const atomic_int *stop; /* enum stop */
+    atomic_bool broken;     /* a worker broke down: the others end as well */
     struct offer offer;
     struct monitor monitor;
     uint64_t start_ns;   /* the first launch */
@@ -45,6 +46,7 @@ struct worker {
     struct pool pool;
     struct random random;
     struct schedule schedule;
+    unsigned offer_change; /* the last change of the offered rate that was heeded */
     struct places places;
     uint64_t launches_left; /* of --count */
     size_t in_flight, in_flight_max;

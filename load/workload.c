@@ -28,7 +28,7 @@ static int parse_weight(struct tw_view fragment, unsigned *weight, const char *t
     if (!fragment.data)
         return 0;
     if (!tw_view_equals(name, "weight"))
-        return tw_error_set(error, EINVAL, "'%s': behind # only weight=N is known", text);
+        return tw_error_set(error, EINVAL, "'%.80s': behind # only weight=N is known", text);
     if (tw_parse_number(value, "weight", 1, TURNS_MAX, &number, error))
         return -EINVAL;
     *weight = (unsigned)number;
@@ -51,12 +51,13 @@ static int parse_authority(struct tw_view authority, struct url *url, const char
         host.data++;
         host.len -= 2;
     } else if (memchr(host.data, ':', host.len)) {
-        return tw_error_set(error, EINVAL, "'%s': write an IPv6 address in brackets, [::1]", text);
+        return tw_error_set(error, EINVAL, "'%.80s': write an IPv6 address in brackets, [::1]",
+                            text);
     }
     if (host.len == 0 || host.len >= sizeof(url->host))
-        return tw_error_set(error, EINVAL, "'%s' names no host", text);
+        return tw_error_set(error, EINVAL, "'%.80s' names no host", text);
     if (!port.data && url->protocol == PROTOCOL_TCP)
-        return tw_error_set(error, EINVAL, "'%s' lacks a port; write tcp://host:port", text);
+        return tw_error_set(error, EINVAL, "'%.80s' lacks a port; write tcp://host:port", text);
     if (port.data && tw_parse_number(port, "port", 1, 65535, &number, error))
         return -EINVAL;
     snprintf(url->host, sizeof(url->host), "%.*s", (int)host.len, host.data);

@@ -14,7 +14,7 @@
 
 /* The stages of a connection that are timed apart. */
 enum stage {
-    STAGE_PORT_WAIT,  /* from the scheduled start until the ledger had a port */
+    STAGE_PORT_WAIT,  /* from the scheduled start until the ledger had a port; 0: at once */
     STAGE_CONNECT,    /* connect() until established */
     STAGE_FIRST_BYTE, /* request sent until the first byte of its reply; one sample a request */
     STAGE_LAST_BYTE,  /* request sent until the last byte of its reply; one sample a request */
@@ -100,7 +100,7 @@ struct budget {
     uint64_t lanes;
     uint64_t ports_per_lane;
     uint64_t tuples;
-    const char *limited_by; /* a short name: none, time-wait, descriptors */
+    const char *limited_by; /* a short name: none, time-wait */
     char reason[256];
     char advice[320]; /* what would raise it; empty when nothing limits */
 };
@@ -108,7 +108,7 @@ struct budget {
 struct run {
     double duration_s; /* the time in which connections were launched, without the warm-up */
     bool interrupted;
-    int broken; /* errno that ended a worker early; 0: none */
+    int broken; /* the errno that ended a thread early; 0: none */
     struct tally tally;
     struct histogram stages[STAGES];
     struct second *series;

@@ -121,20 +121,19 @@ static void print_errors(const struct tally *tally, FILE *out)
 static void print_ports(const struct run *run, FILE *out)
 {
     const struct tally *tally = &run->tally;
-    char a[32], b[16], c[16];
+    char a[32], b[16], c[16], d[32], e[32];
 
     if (tally->port_waits.count)
         fprintf(out, "ports        %s launches waited for a port, %s in all, %s at most\n",
                 group(tally->port_waits.count, a),
                 format_time((double)tally->port_waits.total_ns, b),
                 format_time((double)tally->port_waits.max_ns, c));
-    if (run->ports_aside)
-        fprintf(
-            out,
-            "             %s ports are held by others and set aside (%llu refusals by bind, %llu "
-            "by connect)\n",
-            group(run->ports_aside, a), (unsigned long long)tally->refused_bind,
-            (unsigned long long)tally->refused_connect);
+    if (tally->refused_bind + tally->refused_connect)
+        fprintf(out,
+                "             the kernel refused a port %s times at bind and %s times at connect; "
+                "another one was taken (%s still set aside)\n",
+                group(tally->refused_bind, a), group(tally->refused_connect, d),
+                group(run->ports_aside, e));
     if (run->takeover_lost)
         fprintf(out,
                 "             the kernel does not let our TIME_WAITs be taken over here (no TCP "
@@ -235,10 +234,10 @@ void report_text(const struct report_workload *workload, const struct run *run,
     if (workload->peak && run->peak_per_s > 0)
         fprintf(out, "peak         %.0f connections/s were held\n", run->peak_per_s);
     else if (workload->peak)
-        fprintf(out, "peak         not even the first step was held\n");
+        fprintf(out, "peak         no step was held\n");
     for (size_t i = 0; i < missed_count; i++)
         fprintf(out, "missed       %s\n", missed[i].text);
-    if (missed_count && run->budget.advice[0] && run->tally.port_waits.count)
+    if (run->budget.advice[0] && run->tally.port_waits.count)
         fprintf(out, "advice       %s\n", run->budget.advice);
     if (run->interrupted)
         fprintf(out,

@@ -2,7 +2,8 @@
  * address.h - endpoints (address and port) and ranges of addresses, IPv4 and IPv6.
  *
  * All structs are plain values: copy them, nothing to free. Parsers write their result only on
- * success and return 0, or -EINVAL or -ERANGE with a text in *error. Any thread may call these functions.
+ * success and return 0, or -EINVAL or -ERANGE with a text in *error. Any thread may call these
+ * functions.
  */
 #ifndef TIDEWAIT_ADDRESS_H
 #define TIDEWAIT_ADDRESS_H

@@ -58,8 +58,8 @@ struct tw_ledger_opts {
      * Without a rest the peer may still be busy with the last segment of the old connection when
      * the SYN of the new one comes, and drop it: a loss that costs 1 s. Measured on 6.18, veth,
      * 30,000 connections/s: without a rest 17 SYNs in 1,260,000 were lost, with 1 ms none in
-     * 1,450,000. A longer rest keeps more sockets going round, and they leave the processor's cache.
-     * TW_LEDGER_REST_NS is a good value; 0 is none. */
+     * 1,450,000. A longer rest keeps more sockets going round, and they leave the processor's
+     * cache. TW_LEDGER_REST_NS is a good value; 0 is none. */
     uint64_t rest_ns;
     /* Walk the whole ring of ports instead of using few of them again and again. */
     bool spread;
