@@ -50,6 +50,7 @@ void catch_signals(atomic_int *stop)
     stop_flag = stop;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL); /* a lost terminal must not cost the results */
     signal(SIGPIPE, SIG_IGN);
 }
 
@@ -76,7 +77,7 @@ char *read_file(const char *path, size_t *len, struct tw_error *error)
     if (ferror(file))
         tw_error_set(error, errno, "cannot read '%s': %s", path, strerror(errno));
     fclose(file);
-    if (error->code) {
+    if (error->code || !text) {
         free(text);
         return NULL;
     }

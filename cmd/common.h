@@ -13,7 +13,7 @@
  * exit code. NULL is no namespace at all. */
 int enter_netns(const char *name, struct tw_error *error);
 
-/* Lets SIGINT and SIGTERM count up *stop, up to 2, and SIGPIPE do nothing. */
+/* Lets SIGINT, SIGTERM and SIGHUP count up *stop, up to 2, and SIGPIPE do nothing. */
 void catch_signals(atomic_int *stop);
 
 /* A whole file in memory from malloc; a NUL stands behind it, not counted in *len. NULL with

@@ -16,6 +16,9 @@
 /* A run that launches less than this share of what was due has not met the offered rate. */
 #define OFFER_SHARE 0.99
 
+/* What judge() may find missing besides the conditions of --fail-if. */
+#define OTHER_MISSES 5
+
 /* clang-format off */
 static const struct option_row load_options[] = {
     {.name = "from", .metavar = "ADDR", .parse = option_repeat, .offset = FIELD(from),
@@ -117,7 +120,7 @@ struct session {
     struct workload workload;
     struct threshold limits[OPTION_LIST_MAX];
     size_t limit_count;
-    struct verdict_line missed[OPTION_LIST_MAX + 3];
+    struct verdict_line missed[OPTION_LIST_MAX + OTHER_MISSES];
     size_t missed_count;
     const char **targets; /* their texts, for reports: nothing must be lost for want of memory */
     FILE *json, *hdr;
@@ -220,6 +223,11 @@ static void judge(struct session *session, const struct run *run)
         miss(session, "the offered rate was not met: %llu of %llu connections were launched (%s)",
              (unsigned long long)tally->opened, (unsigned long long)tally->attempted,
              tally->port_waits.count ? "no port was free" : "the generator could not keep up");
+    if (tally->opened < session->workload.count && session->workload.warmup_ns == 0 &&
+        !run->interrupted)
+        miss(session, "--count %llu was not reached: %llu connections were launched (%s)",
+             (unsigned long long)session->workload.count, (unsigned long long)tally->opened,
+             tally->port_waits.count ? "no port was free" : "--duration was over");
     if (tally->completed == 0 && tally->aborted == 0)
         miss(session, "not one connection was completed");
     if (session->workload.peak) {

@@ -328,9 +328,11 @@ static int serve(const struct serve_config *config, struct agents *agents, size_
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGINT);
     sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &blocked, &outside);
     sigdelset(&outside, SIGINT);
     sigdelset(&outside, SIGTERM);
+    sigdelset(&outside, SIGHUP);
     catch_signals(&stop);
     if ((rc = listen_all(config, agents, count)))
         return rc;

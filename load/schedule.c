@@ -1,7 +1,7 @@
 #include "schedule.h"
 
 /* The first step has the rate FROM, the last one below the ramp's end almost TO. */
-static double step_rate(const struct offer *offer, double step)
+static double step_rate(const struct offer *offer, int step)
 {
     double to = atomic_load_explicit(&offer->per_s, memory_order_relaxed);
 
@@ -10,9 +10,9 @@ static double step_rate(const struct offer *offer, double step)
     return offer->ramp_from_per_s + (to - offer->ramp_from_per_s) * step / RAMP_STEPS;
 }
 
-static double step_at(const struct offer *offer, double at_s)
+static int step_at(const struct offer *offer, double at_s)
 {
-    return at_s >= offer->ramp_s ? RAMP_STEPS : floor(at_s / offer->ramp_s * RAMP_STEPS);
+    return at_s >= offer->ramp_s ? RAMP_STEPS : (int)floor(at_s / offer->ramp_s * RAMP_STEPS);
 }
 
 double offer_at(const struct offer *offer, double at_s)
@@ -25,9 +25,8 @@ double offer_at(const struct offer *offer, double at_s)
 static void move_on(struct schedule *schedule, double connections)
 {
     const struct offer *offer = schedule->offer;
-    double step = step_at(offer, schedule->next_s);
 
-    for (; step < RAMP_STEPS; step++) {
+    for (int step = step_at(offer, schedule->next_s); step < RAMP_STEPS; step++) {
         double end_s = offer->ramp_s * (step + 1) / RAMP_STEPS, rate = step_rate(offer, step);
         double in_step = rate * (end_s - schedule->next_s);
 

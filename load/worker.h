@@ -79,7 +79,7 @@ enum ending {
 
 int worker_init(struct worker *worker, struct crew *crew, uint32_t index, struct tw_error *error);
 void worker_fini(struct worker *worker);
-void *worker_run(void *worker); /* a pthread start routine */
+void *worker_run(void *argument); /* a pthread start routine, of a struct worker */
 
 /* --- used by exchange.c --- */
 

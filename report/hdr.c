@@ -34,7 +34,7 @@ static uint8_t *put_u64(uint8_t *at, uint64_t value)
 
 static uint8_t *put_count(uint8_t *at, int64_t count)
 {
-    uint64_t rest = (uint64_t)count << 1 ^ (uint64_t)(count >> 63);
+    uint64_t rest = (uint64_t)count << 1 ^ (count < 0 ? UINT64_MAX : 0);
 
     for (int i = 0; i < COUNT_BYTES_MAX - 1 && rest > 0x7f; i++) {
         *at++ = (uint8_t)(rest | 0x80);

@@ -43,9 +43,13 @@ static json_t *known_or_null(int64_t value)
 /* Words of the command line need not be UTF-8, as JSON has to be. */
 static json_t *text_or_null(const char *text)
 {
-    json_t *value = text ? json_string(text) : json_null();
-    char *ascii = value ? NULL : strdup(text);
+    json_t *value;
+    char *ascii;
 
+    if (!text)
+        return json_null();
+    value = json_string(text);
+    ascii = value ? NULL : strdup(text);
     if (!ascii)
         return value;
     for (char *c = ascii; *c; c++)

@@ -184,7 +184,7 @@ int tw_address_range_parse(struct tw_view text, struct tw_address_range *out,
 {
     struct tw_view rest = text, network = text;
     struct tw_view head = tw_view_cut(&network, '/');
-    struct tw_endpoint first;
+    struct tw_endpoint first = {0};
     int rc;
 
     /* An interface may have a minus in its name: fe80::1%br-lan. */

@@ -118,7 +118,7 @@ int tw_parse_duration(struct tw_view text, uint64_t *out_ns, struct tw_error *er
 {
     static const struct unit units[] = {{"ms", 1e6}, {"s", 1e9},    {"us", 1e3}, {"ns", 1},
                                         {"m", 60e9}, {"h", 3600e9}, {NULL, 0}};
-    double value;
+    double value = 0;
     int rc = parse_with_unit(text, "time", "200ms or 10s", units, &value, error);
 
     if (rc)
@@ -136,7 +136,7 @@ int tw_parse_size(struct tw_view text, uint64_t *out_bytes, struct tw_error *err
         {"", 1},        {"B", 1},          {"KiB", 1024},   {"MiB", 1048576}, {"GiB", 1073741824},
         {"kB", 1000},   {"KB", 1000},      {"MB", 1000000}, {"GB", 1e9},      {"K", 1024},
         {"M", 1048576}, {"G", 1073741824}, {NULL, 0}};
-    double value;
+    double value = 0;
     int rc = parse_with_unit(text, "size", "13KiB", units, &value, error);
 
     if (rc)
@@ -151,7 +151,7 @@ int tw_parse_rate(struct tw_view text, double *out_per_s, struct tw_error *error
 {
     static const struct unit units[] = {{"/s", 1},          {"k/s", 1000},      {"/m", 1.0 / 60},
                                         {"/min", 1.0 / 60}, {"/h", 1.0 / 3600}, {NULL, 0}};
-    double value;
+    double value = 0;
     int rc = parse_with_unit(text, "rate", "5000/s", units, &value, error);
 
     if (rc)
@@ -183,7 +183,7 @@ int tw_parse_ports(struct tw_view text, struct tw_port_range *out, struct tw_err
     char separator = text.len && memchr(text.data, ':', text.len) ? ':' : '-';
     struct tw_view rest = text;
     struct tw_view head = tw_view_cut(&rest, separator);
-    uint64_t first, last;
+    uint64_t first = 0, last;
     int rc;
 
     if (head.len == 0 || (rest.data && rest.len == 0))

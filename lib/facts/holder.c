@@ -166,7 +166,7 @@ static void find_process(uint32_t inode, struct tw_holder *out)
         if (!isdigit((unsigned char)entry->d_name[0]) ||
             !has_open(dirfd(proc), entry->d_name, link))
             continue;
-        out->pid = atoi(entry->d_name);
+        out->pid = (int)strtol(entry->d_name, NULL, 10);
         read_comm(dirfd(proc), entry->d_name, out);
         break;
     }

@@ -1,7 +1,6 @@
 #include "tidewait/limits.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -39,14 +38,16 @@ static int64_t read_number(const char *path)
 
 static void read_port_range(struct tw_limits *limits)
 {
-    char buf[64];
+    char buf[64], *rest, *end;
     struct tw_view text;
-    unsigned first, last;
+    unsigned long first, last;
 
     if (!read_text("/proc/sys/net/ipv4/ip_local_port_range", buf, sizeof(buf) - 1, &text))
         return;
     buf[text.len] = 0;
-    if (sscanf(buf, "%u %u", &first, &last) == 2 && first <= last && last <= 65535) {
+    first = strtoul(buf, &rest, 10);
+    last = strtoul(rest, &end, 10);
+    if (end != rest && first <= last && last <= 65535) {
         limits->port_first = (uint16_t)first;
         limits->port_last = (uint16_t)last;
     }

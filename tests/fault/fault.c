@@ -100,9 +100,12 @@ static void each_descriptor(void (*visit)(int fd))
     DIR *dir = opendir("/proc/self/fd");
     struct dirent *entry;
 
-    while (dir && (entry = readdir(dir)))
-        if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(dir))
-            visit(atoi(entry->d_name));
+    while (dir && (entry = readdir(dir))) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+
+        if (entry->d_name[0] != '.' && fd != dirfd(dir))
+            visit(fd);
+    }
     if (dir)
         closedir(dir);
 }
@@ -169,7 +172,8 @@ static bool fails(const char *function)
     return true;
 }
 
-/* Goes on to the next function of that name: libc's. `bad` is what a failure returns. */
+/* Goes on to the next function of that name: libc's. `bad` is what a failure returns. The
+ * two lists bring their own parentheses: NOLINTBEGIN(bugprone-macro-parentheses) */
 #define WRAP(type, bad, name, parameters, arguments)   \
     type name parameters                               \
     {                                                  \
@@ -179,6 +183,7 @@ static bool fails(const char *function)
             *(void **)&next = dlsym(RTLD_NEXT, #name); \
         return fails(#name) ? bad : next arguments;    \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wredundant-decls"

@@ -59,7 +59,7 @@ static void fill_tally(struct tally *tally)
     tally->in_time = 1000000;
     tally->aborted = 77;
     for (int i = 1; i < FAILURES; i++)
-        tally->failures[i] = (uint64_t)(100 + i * 1001);
+        tally->failures[i] = 100 + (uint64_t)i * 1001;
     tally->last_errno = EPERM;
     tally->requests = 3300000;
     tally->bytes_in = 444000444;
@@ -152,7 +152,7 @@ static json_t *at(json_t *root, const char *path)
 
     snprintf(copy, sizeof(copy), "%s", path);
     while (value && (key = strsep(&rest, ".")))
-        value = json_is_array(value) ? json_array_get(value, (size_t)atoi(key))
+        value = json_is_array(value) ? json_array_get(value, strtoul(key, NULL, 10))
                                      : json_object_get(value, key);
     if (!value)
         fail_msg("there is no %s", path);
@@ -294,7 +294,7 @@ static void test_json_latency(void **state)
 
 static void test_json_words(void **state)
 {
-    static const struct {
+    const struct {
         const char *path;
         const char *want;
     } samples[] = {
@@ -461,10 +461,10 @@ static void test_text(void **state)
         "missed       p99 was 9 ms, more than 5 ms\nmissed       errors > 0\n",
         "advice       an advice\n",
         "interrupted  ",
-        "     1       1000         12        14       13          15        16   18.5 us"
-        "   19.5 us (no port free)\n",
-        "     2          -         22        24       23          25        26   28.5 us"
-        "   29.5 us\n",
+        ("     1       1000         12        14       13          15        16   18.5 us"
+         "   19.5 us (no port free)\n"),
+        ("     2          -         22        24       23          25        26   28.5 us"
+         "   29.5 us\n"),
     };
     struct run *run = made_up_run();
     char *text = text_of(&workload, run, COUNT(missed));
