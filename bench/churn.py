@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Connections a second and client CPU a connection: wrk, ab, httperf and tidewait in turn.
+"""Connections a second and CPU a connection: wrk, ab, httperf and `tidewait load`; nginx and `serve`.
 
 Every client makes one HTTP request a connection against the same server, client and server pinned to a
 core each, on loopback and across a veth pair, in private network namespaces. Rounds are interleaved and
-medians are told; the ratios to wrk of the same round are what counts on a noisy machine.
+medians are told; the ratios within a round are what counts on a noisy machine.
 
 usage: churn.py TIDEWAIT [--rounds N] [--seconds S] [--exhaust S]
 """
 import argparse
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -19,10 +20,10 @@ import tempfile
 import time
 
 TAG = f"tw{os.getpid()}"
-NGINX = """worker_processes 1; daemon off; pid {dir}/pid; error_log {dir}/error.log crit;
+NGINX = """daemon off; master_process off; pid {dir}/{name}.pid; error_log {dir}/error.log crit;
 events {{ worker_connections 8192; }}
 http {{ access_log off; keepalive_requests 1000000000;
-  server {{ listen {address}:80 backlog=8192; location / {{ return 200 "hello, world\\n"; }} }} }}
+  server {{ {listen} location / {{ return 200 "{body}"; }} }} }}
 """
 
 
@@ -98,13 +99,19 @@ def measure(net, command, seconds):
     return done / took, (usage.ru_utime + usage.ru_stime) * 1e6 / max(done, 1)
 
 
-def clients(tidewait, url, address, port, seconds):
-    """Name -> command, in the order of the table. The servers of the peers close first."""
+def wrk(url, seconds):
+    return ["wrk", "-t1", "-c64", f"-d{seconds}s", "-H", "Connection: close", url]
+
+
+def clients(tidewait, url, address, seconds):
+    """Name -> command, in the order of the table. The peers let the server close first; otherwise they run
+    out of ports. httperf knows an open loop only: it gets a rate just above what it can hold."""
     peers = {
-        "wrk": ["wrk", "-t1", "-c64", f"-d{seconds}s", "-H", "Connection: close", url],
+        "wrk": wrk(url, seconds),
         "ab": ["ab", "-q", "-c64", f"-t{seconds}", "-n10000000", url],
-        "httperf --hog": ["httperf", "--hog", "--server", address, "--port", str(port), "--uri", "/",
-                          "--rate", "30000", "--num-conns", str(30000 * seconds), "--timeout", "5"],
+        "httperf --hog": ["httperf", "--hog", "--server", address, "--port", "80", "--uri", "/",
+                          "--add-header", "Connection: close\\n", "--rate", "22000", "--num-conns",
+                          str(22000 * seconds), "--timeout", "1"],
     }
     ours = {f"tidewait, {who} closes" if who != "reset" else "tidewait, reset":
             [tidewait, "load", url, "--close", who, "-t1", "-c64", "-d", f"{seconds}s", "-q"]
@@ -117,12 +124,12 @@ def table(net, commands, seconds, rounds):
     for _ in range(rounds):
         for name, command in commands.items():
             figures[name].append(measure(net, command, seconds))
-    wrk = figures.get("wrk")
+    base = figures.get("wrk")
     print(f"\n{net.kind}: medians of {rounds} rounds of {seconds} s; ratios to wrk of the same round")
     print(f"{'client':26} {'connections/s':>13} {'ratio':>6} {'CPU us/conn':>12} {'ratio':>6}")
     for name, rows in figures.items():
         rate, cpu = (statistics.median(row[i] for row in rows) for i in (0, 1))
-        ratios = [f"{statistics.median(a[i] / b[i] for a, b in zip(rows, wrk)):6.2f}" if wrk else "     -"
+        ratios = [f"{statistics.median(a[i] / b[i] for a, b in zip(rows, base)):6.2f}" if base else "     -"
                   for i in (0, 1)]
         print(f"{name:26} {rate:13,.0f} {ratios[0]} {cpu:12.1f} {ratios[1]}", flush=True)
 
@@ -132,7 +139,7 @@ def exhaust(net, tidewait, seconds):
     url = f"http://{net.address}:81/"
     rates = {}
     commands = {
-        "wrk": ["wrk", "-t1", "-c64", f"-d{seconds}s", "-H", "Connection: close", url],
+        "wrk": wrk(url, seconds),
         "tidewait": [tidewait, "load", url, "--close", "client", "-t1", "-c64", "-d", f"{seconds}s", "-q"],
     }
     print(f"\n{net.kind}, the client closes first, {seconds} s: connections/s in the first and last quarter,"
@@ -153,12 +160,49 @@ def exhaust(net, tidewait, seconds):
         print(f"{'ratio':26} {'':9} {'':9} {rates['tidewait'] / rates['wrk']:9.1f}")
 
 
+def cpu_ns(pid):
+    """CPU time of all threads of a process, exact, unlike the ticks of its stat."""
+    return sum(int(open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii").read().split()[0])
+               for task in os.listdir(f"/proc/{pid}/task"))
+
+
+def servers(net, pids, seconds, rounds):
+    """CPU of the server for each connection that wrk makes; the same bytes from both."""
+    figures = {name: [] for name in pids}
+    for _ in range(rounds):
+        for name, (pid, port) in pids.items():
+            cpu, done = cpu_ns(pid), net.accepted()
+            start(net.client, 0, wrk(f"http://{net.address}:{port}/", seconds)).wait()
+            figures[name].append((cpu_ns(pid) - cpu) / 1e3 / max(net.accepted() - done, 1))
+    print(f"\n{net.kind}, the server's CPU a connection, wrk as client: medians of {rounds} rounds of"
+          f" {seconds} s, ratios within a round")
+    for name, rows in figures.items():
+        ratio = statistics.median(a / b for a, b in zip(rows, figures["nginx"]))
+        print(f"{name:26} {statistics.median(rows):12.1f} us {ratio:6.2f}", flush=True)
+
+
+def many_lanes(net, tidewait, ports, count):
+    """200 source addresses x 20 destinations."""
+    urls = [f"http://{net.address}:{port}/" for port in ports]
+    print(f"\n{net.kind}, 200 source addresses x {len(urls)} destinations, {count:,} connections")
+    for who in ("client", "server"):
+        client = subprocess.run(["ip", "netns", "exec", net.client, tidewait, "load", "--from",
+                                 "10.77.0.10-10.77.0.209", "--add-addresses", "c0", "--close", who, "--count",
+                                 str(count), "-t1", "-q", "--json", "-", *urls],
+                                capture_output=True, text=True, check=True)
+        run_ = json.loads(client.stdout)
+        print(f"{who + ' closes':26} {run_['rate_per_s']:9,.0f}/s, {run_['failed']} failed,"
+              f" {run_['cpu']['us_per_connection']:.1f} us, memory"
+              f" {run_['memory']['max_rss_bytes'] / 1e6:.1f} MB", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("tidewait", type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--exhaust", type=int, default=20)
+    parser.add_argument("--exhaust", type=int, default=60)
+    parser.add_argument("--count", type=int, default=1000000)
     options = parser.parse_args()
     if os.geteuid() != 0 or os.cpu_count() < 2:
         print("churn: skipped, it needs root for network namespaces, and two processors")
@@ -169,15 +213,23 @@ def main():
     for kind in ("veth", "loopback"):
         net = Net(kind)
         config = f"{folder}/{kind}"
+        ports = [80, *range(9000, 9020)]
         with open(config, "w", encoding="ascii") as file:
-            file.write(NGINX.format(dir=folder, address=net.address))
-        serve(net, ["nginx", "-p", folder, "-c", config])
-        serve(net, [options.tidewait, "serve", f"{net.address}:81", "--workers", "1", "--close", "client",
-                    "-q"])
+            listen = " ".join(f"listen {net.address}:{port} backlog=8192;" for port in ports)
+            file.write(NGINX.format(dir=folder, name=kind, listen=listen, body="x" * 1024))
+        nginx = serve(net, ["nginx", "-p", folder, "-c", config])
+        ours = serve(net, [options.tidewait, "serve", f"{net.address}:82", "--workers", "1", "-q"])
         url = f"http://{net.address}:80/"
-        table(net, clients(options.tidewait, url, net.address, 80, options.seconds), options.seconds,
+        table(net, clients(options.tidewait, url, net.address, options.seconds), options.seconds,
               options.rounds)
-        exhaust(net, options.tidewait, options.exhaust)
+        if kind == "veth":
+            # On loopback the kernel lets wrk reuse its TIME_WAITs after a second (tcp_tw_reuse=2).
+            serve(net, [options.tidewait, "serve", f"{net.address}:81", "--workers", "1", "--close",
+                        "client", "-q"])
+            exhaust(net, options.tidewait, options.exhaust)
+            many_lanes(net, options.tidewait, ports[1:], options.count)
+            servers(net, {"nginx": (nginx.pid, 80), "tidewait serve": (ours.pid, 82)}, 2,
+                    options.rounds * 3)
     return 0
 
 

@@ -24,6 +24,9 @@
 /* What connections in flight get to finish in when the user ends the run. */
 #define STOP_GRACE_NS TW_NS_PER_S
 
+/* At how many points of a second its offered rate is looked at. */
+#define OFFER_SAMPLES 20
+
 /* How far behind schedule a launch has to be to be called late. */
 #define LATE_NS TW_NS_PER_MS
 
@@ -363,11 +366,14 @@ static void publish_second(struct worker *worker, uint64_t now_ns)
 {
     struct tw_ledger_count ports;
     struct second *second = &worker->second;
-    double at_s = (double)(second_end_ns(worker) - worker->crew->start_ns) / 1e9 - 0.5;
+    double begin_s = (double)(second_end_ns(worker) - worker->crew->start_ns) / 1e9 - 1;
 
     tw_ledger_count(worker->pool.ledger, &ports);
-    second->target_per_s =
-        is_open_loop(worker) ? offer_at(&worker->crew->offer, at_s) / worker->workload->threads : 0;
+    /* The mean over the second; the steps of a short ramp are shorter. */
+    for (int i = 0; i < OFFER_SAMPLES && is_open_loop(worker); i++)
+        second->target_per_s +=
+            offer_at(&worker->crew->offer, begin_s + (i + 0.5) / OFFER_SAMPLES) /
+            (OFFER_SAMPLES * worker->workload->threads);
     second->starved |= worker->retry_ns > now_ns && next_due_ns(worker) <= now_ns;
     second->in_flight = worker->in_flight;
     second->ports_free = ports.unused + ports.safe;
@@ -426,6 +432,11 @@ static bool is_over(const struct worker *worker, uint64_t now_ns)
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 /* Until when there is nothing to do but to wait for events. */
@@ -491,20 +502,19 @@ static void turn(struct worker *worker)
  * what had no port counts as having waited for one in vain. */
 static void count_not_opened(struct worker *worker)
 {
-    uint64_t end = worker->stop_ns ? worker->stop_ns : worker->crew->end_ns;
+    uint64_t end = worker->stop_ns ? worker->stop_ns : worker->crew->end_ns, due;
+    /* When the first of them found no port, neither did those behind it. */
+    bool starved = worker->starved_ns != 0 && worker->starved_ns >= next_due_ns(worker);
 
     if (worker->error && end == TW_NEVER) /* launches without end would be due */
         end = worker->over_ns;
-    if (!is_open_loop(worker)) {
-        for (; worker->starved_ns && next_due_ns(worker) < end; due_is_over(worker))
-            count_port_wait(worker, end - next_due_ns(worker));
-        return;
-    }
-    for (uint64_t due; (due = next_due_ns(worker)) < end; due_is_over(worker)) {
-        if (due < worker->crew->measure_ns)
+    for (; (due = next_due_ns(worker)) < end; due_is_over(worker)) {
+        /* Places that never had a connection are free since before the start. */
+        if (due < worker->crew->measure_ns && is_open_loop(worker))
             continue;
-        worker->tally.attempted++;
-        if (worker->starved_ns)
+        worker->tally.attempted += is_open_loop(worker);
+        due = later(due, worker->crew->measure_ns);
+        if (starved && due < end)
             count_port_wait(worker, end - due);
     }
 }
