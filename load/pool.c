@@ -20,8 +20,8 @@
 /* Descriptors that are left to the rest of the process. */
 #define FILES_SPARE 64
 
-/* The most idle descriptors a run keeps: an idle socket takes about 2 KiB of kernel memory. */
-#define IDLE_MAX 65536
+/* The most descriptors a run keeps: an idle socket takes about 2 KiB of kernel memory. */
+#define KEPT_MAX 65536
 
 /* How many ended connections one launch looks at: more than one, so that the list cannot grow. */
 #define SETTLE_MAX 4
@@ -52,15 +52,13 @@ enum failure failure_of_errno(int code)
     }
 }
 
-/* One thread's part of the descriptors that connections in flight leave over. With many lanes each
- * descriptor kept is one that need not be made when the turn of its lane comes again. */
-static size_t idle_max(const struct workload *workload)
+/* One thread's part of the descriptors. With many lanes each one kept is one that need not be made
+ * when the turn of its lane comes again. */
+static size_t open_max(const struct workload *workload)
 {
-    uint64_t used = workload->connections + FILES_SPARE;
-    uint64_t files = (uint64_t)workload->limits.files_hard;
-    uint64_t left = workload->limits.files_hard > 0 && files > used ? files - used : 0;
+    int64_t files = workload->limits.files_hard - FILES_SPARE;
 
-    return (left < IDLE_MAX ? left : IDLE_MAX) / workload->threads;
+    return (size_t)(files > 0 && files < KEPT_MAX ? files : KEPT_MAX) / workload->threads;
 }
 
 int pool_init(struct pool *pool, const struct workload *workload, uint32_t slice, int epoll,
@@ -81,7 +79,7 @@ int pool_init(struct pool *pool, const struct workload *workload, uint32_t slice
     };
 
     *pool = (struct pool){.workload = workload, .epoll = epoll, .tally = tally};
-    pool->idle_max = idle_max(workload);
+    pool->open_max = open_max(workload);
     pool->ledger = tw_ledger_new(&opts, error);
     return pool->ledger ? 0 : -error->code;
 }
@@ -145,6 +143,7 @@ static void retire(struct pool *pool, struct conn *conn)
 {
     close(conn->fd);
     conn->fd = -1;
+    pool->open--;
     pool->kept[conn->tuple.id] = NULL;
     conn_list_push(&pool->retired, conn);
 }
@@ -175,7 +174,7 @@ static void become_idle(struct pool *pool, struct conn *conn, enum tw_outcome ou
 {
     tw_ledger_give(pool->ledger, &conn->tuple, outcome, now_ns);
     conn_list_push(&pool->idle, conn);
-    if (pool->idle.count > pool->idle_max)
+    if (pool->open > pool->open_max)
         retire_longest_idle(pool);
 }
 
@@ -197,6 +196,8 @@ static int open_slot(struct pool *pool, const struct tw_tuple *tuple, struct con
     if (reserve_kept(pool, tuple->id) || (!pool->empty.head && add_chunk(pool)))
         return -ENOMEM;
     tw_endpoint_set_port(&local, tuple->port);
+    if (pool->open >= pool->open_max)
+        retire_longest_idle(pool);
     while ((fd = tw_source_open(&local, &opts)) < 0)
         if ((fd != -EMFILE && fd != -ENFILE) || !retire_longest_idle(pool))
             return fd;
@@ -214,6 +215,7 @@ static int open_slot(struct pool *pool, const struct tw_tuple *tuple, struct con
     conn->tuple = *tuple;
     conn->phase = PHASE_IDLE;
     pool->kept[tuple->id] = conn;
+    pool->open++;
     pool->tally->descriptors_opened++;
     *out = conn;
     return 0;

@@ -28,7 +28,7 @@ struct pool {
     struct conn_list closing; /* ended, but the last ACK may not have come */
     struct conn_list empty;   /* slots without a descriptor */
     struct conn_list retired; /* likewise, but events of this turn may still name them */
-    size_t idle_max;
+    size_t open, open_max;    /* slots with a descriptor; beyond the maximum idle ones are closed */
     struct conn **chunks;
     size_t chunk_count;
 };

@@ -252,7 +252,7 @@ few=(--count 40 -c 4 --threads 2)
   peer plain
   run_load --ports 3000:3050 --rate 200/s --duration 2s $url
   expect 0 'attempted == 400' 'not_opened == 0' 'failed == 0' 'budget.limited_by == "none"' \
-    'budget.tuples == 51'
+    'budget.tuples == 51' 'self.descriptors_opened <= 51'
 }
 
 @test "51 ports at 200/s without timestamps: paced, and told why" {
