@@ -36,7 +36,7 @@ test: ## the whole suite
 	@$(DEPS) test
 	@$(MAKE) --no-print-directory build/.saw-test all
 	@$(call has_tests,build,)
-	@meson test -C build --print-errorlogs
+	@meson test -C build --print-errorlogs || { $(call why_failed,build); exit 1; }
 
 asan-test: ## the whole suite under ASan and UBSan
 	@$(DEPS) test
@@ -106,6 +106,9 @@ build/.saw-%:
 	@if test -e build/build.ninja; then meson setup --reconfigure build; \
 	  else meson setup build --prefix=$(PREFIX); fi
 	@touch $@
+
+# Meson keeps to itself what bats says of a test that failed.
+why_failed = grep -A 30 '^not ok' $(1)/meson-logs/testlog.txt
 
 # Meson calls it a success when there was no test to run.
 has_tests = ninja -C $(1) build.ninja >/dev/null; \
