@@ -1,6 +1,7 @@
 #include "load.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -124,6 +125,22 @@ static double seconds_of(const struct timeval *time)
     return (double)time->tv_sec + (double)time->tv_usec / 1e6;
 }
 
+/* The largest resident size of this program. ru_maxrss will not do: it begins with that of whoever
+ * started us. 0 when /proc does not tell. */
+static uint64_t peak_memory_bytes(void)
+{
+    FILE *status = fopen("/proc/self/status", "re");
+    unsigned long long kib = 0;
+    char line[128];
+
+    while (status && kib == 0 && fgets(line, sizeof(line), status))
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtoull(line + 6, NULL, 10);
+    if (status)
+        fclose(status);
+    return kib * 1024;
+}
+
 /* CPU time of this process since `before`, and its largest size. */
 static void measure_self(const struct rusage *before, struct run *out)
 {
@@ -132,7 +149,7 @@ static void measure_self(const struct rusage *before, struct run *out)
     getrusage(RUSAGE_SELF, &now);
     out->user_s = seconds_of(&now.ru_utime) - seconds_of(&before->ru_utime);
     out->system_s = seconds_of(&now.ru_stime) - seconds_of(&before->ru_stime);
-    out->memory_bytes = (uint64_t)now.ru_maxrss * 1024;
+    out->memory_bytes = peak_memory_bytes();
 }
 
 static int run_team(struct team *team, const struct load_watch *watch, struct peak *peak,
