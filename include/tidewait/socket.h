@@ -50,8 +50,9 @@ int tw_source_open(const struct tw_endpoint *local, const struct tw_source_opts 
  * then may tw_source_renew() follow without a stray reset. */
 bool tw_source_is_closed(int fd);
 
-/* Takes the socket back to the state after tw_source_open(), its port still bound: connect() may
- * follow at once. A connection that is still open is ended by a reset. Returns 0 or -errno. */
+/* Takes the socket back to the state after tw_source_open(), its port still bound unless it was 0
+ * (the kernel gives up a port that it chose itself): connect() may follow at once. A connection
+ * that is still open is ended by a reset. Returns 0 or -errno. */
 int tw_source_renew(int fd);
 
 /* --- closing --------------------------------------------------------------------------------- */
