@@ -11,9 +11,6 @@
 /* Connections in flight of a closed loop, unless --connections says. */
 #define CONNECTIONS_DEFAULT 64
 
-/* Descriptors that are not for connections: files, epoll, standard streams. */
-#define FILES_SPARE 64
-
 /* More lanes than this would take gigabytes of ledger. */
 #define LANES_MAX 4000000
 
@@ -290,7 +287,7 @@ static int parse_distributions(const struct load_config *config, struct workload
 /* Loops, rates, times and threads. */
 static int set_shape(const struct load_config *config, struct workload *out, struct tw_error *error)
 {
-    int64_t files = out->limits.files_hard - FILES_SPARE;
+    int64_t files = out->limits.files_hard - WORKLOAD_FILES_SPARE;
     uint64_t threads = config->threads ? config->threads : usable_cores();
 
     out->closing = (enum closing)config->closing;

@@ -17,9 +17,6 @@
 /* A last ACK that has not come after this long is lost; the kernel may finish that on its own. */
 #define LAST_ACK_MAX_NS TW_NS_PER_S
 
-/* Descriptors that are left to the rest of the process. */
-#define FILES_SPARE 64
-
 /* The most descriptors a run keeps: an idle socket takes about 2 KiB of kernel memory. */
 #define KEPT_MAX 65536
 
@@ -56,7 +53,7 @@ enum failure failure_of_errno(int code)
  * when the turn of its lane comes again. */
 static size_t open_max(const struct workload *workload)
 {
-    int64_t files = workload->limits.files_hard - FILES_SPARE;
+    int64_t files = workload->limits.files_hard - WORKLOAD_FILES_SPARE;
 
     return (size_t)(files > 0 && files < KEPT_MAX ? files : KEPT_MAX) / workload->threads;
 }

@@ -471,7 +471,6 @@ static int wait_events(struct worker *worker, struct epoll_event *events)
     if (count < 0 && (errno == ENOSYS || errno == EPERM))
         count =
             epoll_wait(worker->epoll, events, EVENTS_MAX, (int)((left + 999999) / TW_NS_PER_MS));
-    worker->tally.loops++;
     if (left)
         worker->tally.slept_ns += tw_clock_ns() - now;
     return count;

@@ -17,6 +17,9 @@
 #include "tidewait/limits.h"
 #include "tidewait/ports.h"
 
+/* Descriptors that a run leaves to the rest of the process: files, epoll, standard streams. */
+#define WORKLOAD_FILES_SPARE 64
+
 /* Who ends a connection, and how. */
 enum closing {
     CLOSING_CLIENT, /* we close first and keep TIME_WAIT */

@@ -52,7 +52,6 @@ void tally_add(struct tally *into, const struct tally *from)
     into->descriptors_opened += from->descriptors_opened;
     into->late += from->late;
     keep_larger(&into->late_max_ns, from->late_max_ns);
-    into->loops += from->loops;
     into->slept_ns += from->slept_ns;
 }
 

@@ -71,8 +71,7 @@ struct tally {
     uint64_t descriptors_opened;
     uint64_t late;        /* launched more than 1 ms behind schedule, not for want of a port */
     uint64_t late_max_ns; /* the worst of these */
-    uint64_t loops;       /* turns of the event loops, and how long they slept */
-    uint64_t slept_ns;
+    uint64_t slept_ns;    /* how long the event loops had nothing to do */
 };
 
 void tally_add(struct tally *into, const struct tally *from);

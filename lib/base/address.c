@@ -5,7 +5,7 @@
 #include <net/if.h>
 #include <stdio.h>
 
-#define QUOTE(view) (int)((view).len < 60 ? (view).len : 60), (view).data
+#include "quote.h"
 
 bool tw_endpoint_same_address(const struct tw_endpoint *a, const struct tw_endpoint *b)
 {

@@ -1,15 +1,10 @@
 #include "tidewait/parse.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 
+#include "quote.h"
 #include "tidewait/clock.h"
-
-/* Longest piece of input quoted in an error: enough to be recognised, short enough for one line. */
-#define QUOTE_MAX 60
-
-#define QUOTE(view) (int)((view).len < QUOTE_MAX ? (view).len : QUOTE_MAX), (view).data
 
 struct unit {
     const char *name;
