@@ -1,63 +1,13 @@
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "builder.h"
 #include "report.h"
-
-/* Functions that take a json_t steal it, as jansson's _new functions do; a NULL from want of memory
- * makes json_object_set_new() fail, which `bad` remembers. */
-struct builder {
-    bool bad;
-};
-
-static void set(struct builder *builder, json_t *object, const char *key, json_t *value)
-{
-    if (json_object_set_new(object, key, value))
-        builder->bad = true;
-}
-
-static void append(struct builder *builder, json_t *array, json_t *value)
-{
-    if (json_array_append_new(array, value))
-        builder->bad = true;
-}
-
-static json_t *count(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
 
 /* A number rounded to what was measured: three digits behind the point. */
 static json_t *number(double value)
 {
     return isfinite(value) ? json_real(round(value * 1000) / 1000) : json_null();
-}
-
-static json_t *known_or_null(int64_t value)
-{
-    return value >= 0 ? json_integer(value) : json_null();
-}
-
-/* Words of the command line need not be UTF-8, as JSON has to be. */
-static json_t *text_or_null(const char *text)
-{
-    json_t *value;
-    char *ascii;
-
-    if (!text)
-        return json_null();
-    value = json_string(text);
-    ascii = value ? NULL : strdup(text);
-    if (!ascii)
-        return value;
-    for (char *c = ascii; *c; c++)
-        if ((unsigned char)*c > 0x7e)
-            *c = '?';
-    value = json_string(ascii);
-    free(ascii);
-    return value;
 }
 
 static json_t *workload_object(struct builder *b, const struct report_workload *w)
