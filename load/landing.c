@@ -51,6 +51,7 @@ static int visit(const struct tw_socket_row *row, void *context)
 
 void landing_count(const struct workload *workload, int64_t *client, int64_t *server)
 {
+    struct tw_sockets_query query = {.state_mask = TW_STATE_MASK(TCP_TIME_WAIT)};
     struct tally_of_rows tally = {0};
     bool server_here = false, failed;
 
@@ -66,8 +67,7 @@ void landing_count(const struct workload *workload, int64_t *client, int64_t *se
         }
         qsort(tally.sources.items, tally.sources.count, sizeof(struct tw_endpoint), compare);
         qsort(tally.targets.items, tally.targets.count, sizeof(struct tw_endpoint), compare);
-        failed = tw_sockets_each(AF_INET, TW_STATE_MASK(TCP_TIME_WAIT), 0, visit, &tally, NULL) ||
-                 tw_sockets_each(AF_INET6, TW_STATE_MASK(TCP_TIME_WAIT), 0, visit, &tally, NULL);
+        failed = tw_sockets_each(&query, visit, &tally, NULL) != 0;
     }
     *client = failed ? -1 : tally.client;
     *server = failed || !server_here ? -1 : tally.server;

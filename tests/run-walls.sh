@@ -10,13 +10,13 @@ cd "${1:-$(dirname "$0")/..}"
 #
 # Pure code includes nothing that could reach the kernel. run.h holds the kernel's counters as plain
 # data, so record/ sees that one header of the facts.
-base='error.h parse.h address.h clock.h ports.h'
+base='error.h parse.h address.h clock.h ports.h socket_row.h'
 pure='assert.h errno.h inttypes.h limits.h math.h stdalign.h stdarg.h stdbool.h stddef.h stdint.h stdlib.h string.h'
 table="
 include/tidewait|*|include/tidewait|*|speak exit
 lib/base|$base|lib/base|*|speak exit
 lib/ledger|clock.h error.h ledger.h|lib/ledger|$pure|speak exit
-lib/facts|$base sockets.h counters.h holder.h interface.h limits.h|lib/facts lib/base|*|speak exit
+lib/facts|$base holder.h blind.h sockets.h unix_sockets.h holders.h process.h namespaces.h trial.h kernel_sockets.h systemd.h counters.h interface.h limits.h|lib/facts lib/base|*|speak exit
 lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
 load|*|load record|*|
 record|$base counters.h|record|-sys/socket.h|speak

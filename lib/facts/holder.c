@@ -12,8 +12,6 @@
 
 #include "tidewait/sockets.h"
 
-#define STATES_ALL 0xffeu /* TCP_ESTABLISHED (1) to TCP_CLOSING (11) */
-
 /* How good an explanation a socket is: the lower the better. */
 enum rank {
     RANK_LISTEN,     /* blocks whatever options the two sockets have, SO_REUSEPORT apart */
@@ -31,17 +29,6 @@ struct search {
     struct tw_socket_row best;
 };
 
-/* ::ffff:a.b.c.d counts as a.b.c.d when the kernel looks for conflicts. */
-static struct tw_endpoint unmap(const struct tw_endpoint *endpoint)
-{
-    struct tw_endpoint v4 = {.v4 = {.sin_family = AF_INET, .sin_port = endpoint->v6.sin6_port}};
-
-    if (endpoint->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&endpoint->v6.sin6_addr))
-        return *endpoint;
-    memcpy(&v4.v4.sin_addr, &endpoint->v6.sin6_addr.s6_addr[12], sizeof(v4.v4.sin_addr));
-    return v4;
-}
-
 static bool overlaps(const struct tw_endpoint *a, const struct tw_endpoint *b)
 {
     return a->sa.sa_family == b->sa.sa_family &&
@@ -51,7 +38,7 @@ static bool overlaps(const struct tw_endpoint *a, const struct tw_endpoint *b)
 
 static enum rank rank_of(const struct search *search, const struct tw_socket_row *row)
 {
-    struct tw_endpoint local = unmap(&row->local);
+    struct tw_endpoint local = tw_endpoint_unmap(&row->local);
     bool is_open = row->state == TCP_LISTEN || row->state == TCP_CLOSE;
 
     if (overlaps(&search->wanted, &local)) {
@@ -85,14 +72,16 @@ static int find_socket(struct search *search)
     static const unsigned masks[] = {
         TW_STATE_MASK(TCP_LISTEN),
         TW_STATE_MASK(TCP_CLOSE),
-        STATES_ALL & ~(TW_STATE_MASK(TCP_LISTEN) | TW_STATE_MASK(TCP_CLOSE)),
+        TW_STATES_ALL & ~(TW_STATE_MASK(TCP_LISTEN) | TW_STATE_MASK(TCP_CLOSE)),
     };
     static const int families[] = {AF_INET, AF_INET6};
     uint16_t port = tw_endpoint_port(&search->wanted);
 
     for (size_t i = 0; i < sizeof(masks) / sizeof(masks[0]); i++) {
         for (size_t j = 0; j < sizeof(families) / sizeof(families[0]); j++) {
-            int rc = tw_sockets_each(families[j], masks[i], port, consider, search, NULL);
+            struct tw_sockets_query query = {
+                .family = families[j], .state_mask = masks[i], .local_port = port};
+            int rc = tw_sockets_each(&query, consider, search, NULL);
 
             if (rc < 0)
                 return rc;
@@ -175,7 +164,7 @@ static void find_process(uint32_t inode, struct tw_holder *out)
 
 int tw_holder_find(const struct tw_endpoint *local, struct tw_holder *out)
 {
-    struct search search = {.wanted = unmap(local), .rank = RANK_NONE};
+    struct search search = {.wanted = tw_endpoint_unmap(local), .rank = RANK_NONE};
     struct tw_holder holder;
     int rc;
 

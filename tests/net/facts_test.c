@@ -16,20 +16,17 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "tidewait/clock.h"
 #include "tidewait/counters.h"
-#include "tidewait/holder.h"
 #include "tidewait/interface.h"
 #include "tidewait/limits.h"
 #include "tidewait/sockets.h"
 
-#define STATES_ALL 0xffeu
-#define EXIT_SKIP  77
+#define EXIT_SKIP 77
 
 /* --- kernel objects
  * ------------------------------------------------------------------------------- */
@@ -141,7 +138,8 @@ static struct rows rows_of(int family, unsigned mask, uint16_t port)
 {
     struct rows rows = {.count = 0};
     struct tw_error error = {0};
-    int rc = tw_sockets_each(family, mask, port, keep, &rows, &error);
+    struct tw_sockets_query query = {.family = family, .state_mask = mask, .local_port = port};
+    int rc = tw_sockets_each(&query, keep, &rows, &error);
 
     if (rc)
         fail_msg("%s", error.text);
@@ -230,14 +228,14 @@ static void local_port_filters(void **state)
     int a = listener(&first, true), b = listener(&second, true);
     struct connection c = connection_to(a, &first);
     uint16_t port = tw_endpoint_port(&first);
-    struct rows rows = rows_of(AF_INET, STATES_ALL, port);
+    struct rows rows = rows_of(AF_INET, TW_STATES_ALL, port);
 
     (void)state;
     /* The listener and the accepted end; the client's end has the port as its remote one. */
     assert_int_equal(rows.count, 2);
     for (size_t i = 0; i < rows.count; i++)
         assert_int_equal(tw_endpoint_port(&rows.row[i].local), port);
-    assert_int_equal(rows_of(AF_INET6, STATES_ALL, port).count, 0);
+    assert_int_equal(rows_of(AF_INET6, TW_STATES_ALL, port).count, 0);
     assert_int_equal(rows_of(AF_INET, TW_STATE_MASK(TCP_LISTEN), 0).count, 2);
     assert_int_equal(rows_of(AF_INET, TW_STATE_MASK(TCP_LISTEN), 9).count, 0);
     close(c.client);
@@ -256,6 +254,7 @@ static int stop_at_second(const struct tw_socket_row *row, void *context)
 
 static void visitor_stops(void **state)
 {
+    struct tw_sockets_query query = {.family = AF_INET, .state_mask = TW_STATE_MASK(TCP_LISTEN)};
     struct tw_endpoint local[3];
     int fds[3], seen = 0;
 
@@ -264,8 +263,7 @@ static void visitor_stops(void **state)
         local[i] = at("127.0.0.1", 0);
         fds[i] = listener(&local[i], true);
     }
-    assert_int_equal(
-        tw_sockets_each(AF_INET, TW_STATE_MASK(TCP_LISTEN), 0, stop_at_second, &seen, NULL), 42);
+    assert_int_equal(tw_sockets_each(&query, stop_at_second, &seen, NULL), 42);
     assert_int_equal(seen, 2);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
@@ -273,10 +271,11 @@ static void visitor_stops(void **state)
 
 static void wrong_family_is_refused(void **state)
 {
+    struct tw_sockets_query query = {.family = AF_UNIX};
     struct tw_error error = {0};
 
     (void)state;
-    assert_int_equal(tw_sockets_each(AF_UNIX, STATES_ALL, 0, keep, NULL, &error), -EAFNOSUPPORT);
+    assert_int_equal(tw_sockets_each(&query, keep, NULL, &error), -EAFNOSUPPORT);
     assert_int_equal(error.code, EAFNOSUPPORT);
 }
 
@@ -293,6 +292,7 @@ static int count_row(const struct tw_socket_row *row, void *context)
 static void long_list_is_whole(void **state)
 {
     enum { SOCKETS = 900 };
+    struct tw_sockets_query query = {.family = AF_INET, .state_mask = TW_STATE_MASK(TCP_LISTEN)};
     int fds[SOCKETS];
     size_t count = 0;
 
@@ -302,8 +302,7 @@ static void long_list_is_whole(void **state)
 
         fds[i] = listener(&local, true);
     }
-    assert_int_equal(
-        tw_sockets_each(AF_INET, TW_STATE_MASK(TCP_LISTEN), 0, count_row, &count, NULL), 0);
+    assert_int_equal(tw_sockets_each(&query, count_row, &count, NULL), 0);
     assert_int_equal(count, SOCKETS);
     for (int i = 0; i < SOCKETS; i++)
         close(fds[i]);
@@ -346,169 +345,6 @@ static void bound_socket_is_seen(void **state)
     assert_int_equal(rows_of(AF_INET, TW_STATE_MASK(TCP_LISTEN), 0).count, 0);
     close(a);
     close(b);
-}
-
-/* --- tw_holder_find()
- * ----------------------------------------------------------------------------- */
-
-static void own_comm(char comm[32])
-{
-    FILE *file = fopen("/proc/self/comm", "re");
-
-    assert_non_null(file);
-    assert_non_null(fgets(comm, 32, file));
-    comm[strcspn(comm, "\n")] = 0;
-    fclose(file);
-}
-
-/* Asked for `wanted`, the holder must be this process with a socket on `expected`. */
-static void check_holder(const struct tw_endpoint *wanted, const struct tw_endpoint *expected,
-                         uint8_t socket_state)
-{
-    struct tw_holder holder;
-    char comm[32];
-
-    own_comm(comm);
-    assert_int_equal(tw_holder_find(wanted, &holder), 0);
-    assert_int_equal(holder.state, socket_state);
-    assert_true(same(&holder.local, expected));
-    assert_int_equal(holder.pid, getpid());
-    assert_string_equal(holder.comm, comm);
-    assert_int_equal(holder.uid, getuid());
-}
-
-static void assert_free(const char *address, uint16_t port)
-{
-    struct tw_endpoint wanted = at(address, port);
-    struct tw_holder holder = {.pid = -7};
-
-    assert_int_equal(tw_holder_find(&wanted, &holder), -ENOENT);
-    assert_int_equal(holder.pid, -7); /* written only on success */
-}
-
-/* A listener on `address` holds what overlaps it, and nothing else. */
-static void listener_is_held(void **state)
-{
-    static const struct {
-        const char *bound, *wanted;
-        bool v6only, held;
-    } cases[] = {
-        {"127.0.0.1", "127.0.0.1", true, true},
-        {"127.0.0.1", "0.0.0.0", true, true},
-        {"0.0.0.0", "127.0.0.1", true, true},
-        {"127.0.0.1", "127.0.0.2", true, false},
-        {"127.0.0.1", "::1", true, false},
-        {"::1", "::1", true, true},
-        {"::", "::1", true, true},
-        {"::1", "::", true, true},
-        {"::1", "127.0.0.1", true, false},
-        {"::", "127.0.0.1", false, true},
-        {"::", "0.0.0.0", false, true},
-        {"::ffff:127.0.0.1", "127.0.0.1", false, true},
-        {"127.0.0.1", "::ffff:127.0.0.1", true, true},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct tw_endpoint local = at(cases[i].bound, 0), wanted;
-        int fd = listener(&local, cases[i].v6only);
-
-        wanted = at(cases[i].wanted, tw_endpoint_port(&local));
-        if (cases[i].held)
-            check_holder(&wanted, &local, TCP_LISTEN);
-        else
-            assert_free(cases[i].wanted, tw_endpoint_port(&local));
-        close(fd);
-        assert_free(cases[i].wanted, tw_endpoint_port(&local));
-    }
-}
-
-static void free_port_has_no_holder(void **state)
-{
-    (void)state;
-    assert_free("127.0.0.1", 9);
-    assert_free("0.0.0.0", 9);
-    assert_free("::1", 9);
-    assert_free("127.0.0.1", 0);
-}
-
-static void bound_socket_is_held(void **state)
-{
-    struct tw_endpoint local = at("127.0.0.1", 0);
-    int fd;
-
-    (void)state;
-    if (!lists_bound_sockets())
-        skip();
-    fd = bound_socket(&local, true);
-    check_holder(&local, &local, TCP_CLOSE);
-    close(fd);
-}
-
-/* A v4 client of a dual-stack listener: the listener is to blame, not its connection. */
-static void listener_comes_before_its_connections(void **state)
-{
-    struct tw_endpoint dual = at("::", 0), v4 = at("127.0.0.1", 0), wanted;
-    int fd = listener(&dual, false);
-    struct connection c;
-
-    (void)state;
-    wanted = at("127.0.0.1", tw_endpoint_port(&dual));
-    c = connection_to(fd, &wanted);
-    check_holder(&wanted, &dual, TCP_LISTEN);
-    close(c.client);
-    close(c.server);
-    close(fd);
-
-    fd = listener(&v4, true);
-    c = connection_to(fd, &v4);
-    check_holder(&v4, &v4, TCP_LISTEN);
-    close(fd); /* the connection is left over */
-    check_holder(&v4, &v4, TCP_ESTABLISHED);
-    close(c.client);
-    close(c.server);
-}
-
-static void time_wait_has_no_process(void **state)
-{
-    struct tw_endpoint local = at("127.0.0.1", 0);
-    int fd = listener(&local, true);
-    struct connection c = connection_to(fd, &local);
-    struct tw_holder holder;
-
-    (void)state;
-    close_client_first(&c);
-    close(fd);
-    await_row(&c.client_end, TCP_TIME_WAIT);
-    assert_int_equal(tw_holder_find(&c.client_end, &holder), 0);
-    assert_int_equal(holder.state, TCP_TIME_WAIT);
-    assert_int_equal(holder.pid, 0);
-    assert_string_equal(holder.comm, "");
-}
-
-static void holder_in_another_process(void **state)
-{
-    struct tw_endpoint local = at("127.0.0.1", 0);
-    int fd = listener(&local, true), ready[2], status;
-    struct tw_holder holder;
-    pid_t child;
-    char byte;
-
-    (void)state;
-    assert_int_equal(pipe(ready), 0);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        close(ready[1]);
-        _exit(read(ready[0], &byte, 1) == 0 ? 0 : 1); /* until the parent closes its end */
-    }
-    close(ready[0]);
-    close(fd);
-    assert_int_equal(tw_holder_find(&local, &holder), 0);
-    assert_int_equal(holder.pid, child);
-    close(ready[1]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
 }
 
 /* --- tw_counters_read()
@@ -771,12 +607,6 @@ int main(void)
         cmocka_unit_test(wrong_family_is_refused),
         cmocka_unit_test(long_list_is_whole),
         cmocka_unit_test(bound_socket_is_seen),
-        cmocka_unit_test(listener_is_held),
-        cmocka_unit_test(free_port_has_no_holder),
-        cmocka_unit_test(bound_socket_is_held),
-        cmocka_unit_test(listener_comes_before_its_connections),
-        cmocka_unit_test(time_wait_has_no_process),
-        cmocka_unit_test(holder_in_another_process),
         cmocka_unit_test(counters_have_names_and_values),
         cmocka_unit_test(refused_connection_counts),
         cmocka_unit_test(reset_at_close_counts),
