@@ -2,14 +2,14 @@
 
 #include <errno.h>
 #include <ifaddrs.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "netlink.h"
 
 #define LOOPBACK_NET  0x7f000000u /* 127.0.0.0/8 */
 #define LOOPBACK_MASK 0xff000000u
@@ -100,43 +100,6 @@ int tw_interface_addresses(const char *name, struct tw_endpoint **out, struct tw
     return (int)count;
 }
 
-/* Whether the entry makes this address local. */
-static bool entry_covers(const struct ifaddrs *entry, const struct tw_endpoint *address)
-{
-    struct tw_endpoint own;
-
-    if (!entry_address(entry, &own) || own.sa.sa_family != address->sa.sa_family)
-        return false;
-    if (own.sa.sa_family == AF_INET6)
-        return tw_endpoint_same_address(&own, address) &&
-               (!is_link_local(address) || address->v6.sin6_scope_id == own.v6.sin6_scope_id ||
-                address->v6.sin6_scope_id == 0);
-    /* On a loopback interface the whole network of an IPv4 address is local, not that address only.
-     */
-    if (entry->ifa_flags & IFF_LOOPBACK && entry->ifa_netmask) {
-        struct sockaddr_in mask;
-
-        memcpy(&mask, entry->ifa_netmask, sizeof(mask));
-        return ((own.v4.sin_addr.s_addr ^ address->v4.sin_addr.s_addr) & mask.sin_addr.s_addr) == 0;
-    }
-    return tw_endpoint_same_address(&own, address);
-}
-
-bool tw_address_is_local(const struct tw_endpoint *address)
-{
-    struct ifaddrs *list;
-    bool found = false;
-
-    if (tw_endpoint_is_wildcard(address))
-        return true;
-    if (getifaddrs(&list))
-        return false;
-    for (const struct ifaddrs *entry = list; entry && !found; entry = entry->ifa_next)
-        found = entry_covers(entry, address);
-    freeifaddrs(list);
-    return found;
-}
-
 /* --- changing
  * ------------------------------------------------------------------------------------- */
 
@@ -185,34 +148,12 @@ static void put_request(struct nlmsghdr *message, const struct change *change)
     mnl_attr_put(message, IFA_ADDRESS, len, bytes);
 }
 
-/* Sends the change and waits for the kernel's answer. Returns 0 or -errno. */
-static int exchange(struct mnl_socket *netlink, const struct change *change)
-{
-    char buf[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
-    unsigned sequence = (unsigned)time(NULL);
-    ssize_t got;
-
-    request->nlmsg_seq = sequence;
-    put_request(request, change);
-    if (mnl_socket_bind(netlink, 0, MNL_SOCKET_AUTOPID) < 0)
-        return fail(change, errno, "netlink bind");
-    if (mnl_socket_sendto(netlink, request, request->nlmsg_len) < 0)
-        return fail(change, errno, "netlink send");
-    do {
-        got = mnl_socket_recvfrom(netlink, buf, sizeof(buf));
-    } while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return fail(change, errno, "netlink receive");
-    if (mnl_cb_run(buf, (size_t)got, sequence, mnl_socket_get_portid(netlink), NULL, NULL) < 0)
-        return fail(change, errno, "");
-    return 0;
-}
-
 static int apply(struct change *change)
 {
+    char buf[256] __attribute__((aligned(NLMSG_ALIGNTO)));
     int family = change->address->sa.sa_family;
-    struct mnl_socket *netlink;
+    struct nlmsghdr *request;
+    const char *step;
     int rc;
 
     if (family != AF_INET && family != AF_INET6)
@@ -222,12 +163,10 @@ static int apply(struct change *change)
     change->index = if_nametoindex(change->name);
     if (!change->index)
         return fail(change, ENODEV, "");
-    netlink = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    if (!netlink)
-        return fail(change, errno, "netlink socket");
-    rc = exchange(netlink, change);
-    mnl_socket_close(netlink);
-    return rc;
+    request = mnl_nlmsg_put_header(buf);
+    put_request(request, change);
+    rc = facts_netlink_ask(NETLINK_ROUTE, request, NULL, NULL, &step);
+    return rc ? fail(change, -rc, step) : 0;
 }
 
 /* Whether the kernel lets a socket have this address: no, for one that no interface has. */

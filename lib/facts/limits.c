@@ -1,40 +1,12 @@
 #include "tidewait/limits.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-/* Reads a file of /proc/sys whole, without its last newline; false when it cannot be read. The
- * longest is ip_local_reserved_ports: 65,536 ports as text take at most 384 KiB. */
-static bool read_text(const char *path, char *buf, size_t size, struct tw_view *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t len = 0;
-    ssize_t got = 0;
+#include "text.h"
 
-    if (fd < 0)
-        return false;
-    while (len < size && (got = read(fd, buf + len, size - len)) > 0)
-        len += (size_t)got;
-    close(fd);
-    while (len && (buf[len - 1] == '\n' || buf[len - 1] == ' '))
-        len--;
-    *out = (struct tw_view){buf, len};
-    return got >= 0;
-}
-
-static int64_t read_number(const char *path)
-{
-    char buf[64];
-    struct tw_view text;
-    uint64_t value;
-
-    if (!read_text(path, buf, sizeof(buf), &text) ||
-        tw_parse_number(text, path, 0, INT64_MAX, &value, NULL))
-        return TW_LIMIT_UNKNOWN;
-    return (int64_t)value;
-}
+/* The longest file is ip_local_reserved_ports: 65,536 ports as text take at most 384 KiB. */
+#define RESERVED_SIZE ((size_t)384 * 1024)
 
 static void read_port_range(struct tw_limits *limits)
 {
@@ -42,7 +14,7 @@ static void read_port_range(struct tw_limits *limits)
     struct tw_view text;
     unsigned long first, last;
 
-    if (!read_text("/proc/sys/net/ipv4/ip_local_port_range", buf, sizeof(buf) - 1, &text))
+    if (!facts_read_text("/proc/sys/net/ipv4/ip_local_port_range", buf, sizeof(buf) - 1, &text))
         return;
     buf[text.len] = 0;
     first = strtoul(buf, &rest, 10);
@@ -55,11 +27,11 @@ static void read_port_range(struct tw_limits *limits)
 
 static void read_reserved(struct tw_limits *limits)
 {
-    enum { SIZE = 384 * 1024 };
-    char *buf = malloc(SIZE);
+    char *buf = malloc(RESERVED_SIZE);
     struct tw_view text;
 
-    if (buf && read_text("/proc/sys/net/ipv4/ip_local_reserved_ports", buf, SIZE, &text)) {
+    if (buf &&
+        facts_read_text("/proc/sys/net/ipv4/ip_local_reserved_ports", buf, RESERVED_SIZE, &text)) {
         /* The kernel takes 0-1023 for an answer; there is no port 0. */
         if (text.len > 1 && text.data[0] == '0' && text.data[1] == '-')
             buf[0] = '1';
@@ -78,16 +50,25 @@ void tw_limits_read(struct tw_limits *out)
     struct rlimit files;
 
     *out = (struct tw_limits){
-        .tw_reuse = read_number("/proc/sys/net/ipv4/tcp_tw_reuse"),
-        .timestamps = read_number("/proc/sys/net/ipv4/tcp_timestamps"),
-        .fin_timeout_s = read_number("/proc/sys/net/ipv4/tcp_fin_timeout"),
-        .max_tw_buckets = read_number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
-        .somaxconn = read_number("/proc/sys/net/core/somaxconn"),
-        .syn_backlog = read_number("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
+        .tw_reuse = facts_read_number("/proc/sys/net/ipv4/tcp_tw_reuse"),
+        .timestamps = facts_read_number("/proc/sys/net/ipv4/tcp_timestamps"),
+        .fin_timeout_s = facts_read_number("/proc/sys/net/ipv4/tcp_fin_timeout"),
+        .max_tw_buckets = facts_read_number("/proc/sys/net/ipv4/tcp_max_tw_buckets"),
+        .tw_reuse_delay_ms = facts_read_number("/proc/sys/net/ipv4/tcp_tw_reuse_delay"),
+        .autobind_reuse = facts_read_number("/proc/sys/net/ipv4/ip_autobind_reuse"),
+        .unprivileged_port_start =
+            facts_read_number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        .conntrack_count = facts_read_number("/proc/sys/net/netfilter/nf_conntrack_count"),
+        .conntrack_max = facts_read_number("/proc/sys/net/netfilter/nf_conntrack_max"),
+        .somaxconn = facts_read_number("/proc/sys/net/core/somaxconn"),
+        .syn_backlog = facts_read_number("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
         .files_soft = TW_LIMIT_UNKNOWN,
         .files_hard = TW_LIMIT_UNKNOWN,
-        .files_system = read_number("/proc/sys/fs/file-max"),
+        .files_system = facts_read_number("/proc/sys/fs/file-max"),
     };
+    /* Kernels without this setting wait for 1 s. */
+    if (out->tw_reuse != TW_LIMIT_UNKNOWN && out->tw_reuse_delay_ms == TW_LIMIT_UNKNOWN)
+        out->tw_reuse_delay_ms = 1000;
     read_port_range(out);
     read_reserved(out);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

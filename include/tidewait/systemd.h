@@ -1,0 +1,32 @@
+/*
+ * systemd.h - which unit of systemd has an address by socket activation.
+ *
+ * Such a socket belongs to PID 1, whose command line says nothing about it. The unit files are
+ * read; systemd itself is not asked. Plain values; nothing to free. Any thread may call.
+ */
+#ifndef TIDEWAIT_SYSTEMD_H
+#define TIDEWAIT_SYSTEMD_H
+
+#include <stdint.h>
+
+#include "tidewait/address.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TW_UNIT_MAX 128
+
+/* The .socket unit whose ListenStream= or ListenDatagram= names the local address of a socket
+ * (IPPROTO_TCP, IPPROTO_UDP), or, with protocol 0, the path of a Unix socket (an abstract one
+ * begins with '@'). A unit that names the very address comes before one that names its port alone
+ * or a wildcard. Units that the administrator has masked do not count, templates (NAME@.socket)
+ * neither. `root` stands before the folders of systemd: "" but for tests. Returns 0, -ENOENT when
+ * no unit names it, or -errno. */
+int tw_systemd_socket_unit(const char *root, uint8_t protocol, const struct tw_endpoint *local,
+                           const char *path, char unit[TW_UNIT_MAX]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
