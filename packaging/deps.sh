@@ -9,7 +9,7 @@ usage() {
 }
 
 # "a|b": either will do, a is installed.
-build='gcc libc6-dev meson ninja-build pkg-config|pkgconf libmnl-dev libjansson-dev zlib1g-dev scdoc'
+build='gcc libc6-dev meson ninja-build pkg-config|pkgconf libmnl-dev libjansson-dev zlib1g-dev scdoc clang bpftool libbpf-dev'
 demo="$build iproute2"
 test="$demo libcmocka-dev bats python3 nginx|nginx-light haproxy curl wrk strace"
 
