@@ -122,6 +122,11 @@ static const struct option_row serve_options[] = {
 };
 /* clang-format on */
 
+static bool use_color(const struct serve_config *config)
+{
+    return isatty(STDERR_FILENO) && !config->no_color && !getenv("NO_COLOR");
+}
+
 /* --- endpoints --- */
 
 struct endpoints {
@@ -238,7 +243,7 @@ static int listen_all(const struct serve_config *config, struct agents *agents, 
                         tw_endpoint_format(&wanted, text), tw_endpoint_format(&got, moved));
             continue;
         }
-        serve_print_refusal(&wanted, -rc, stderr);
+        serve_print_refusal(&wanted, -rc, use_color(config), stderr);
         if (rc == -EADDRINUSE && config->next_free)
             fprintf(stderr, "  none of the next %d ports could be had either; the last: %s\n",
                     NEXT_FREE_TRIES, next.text);
@@ -269,7 +274,7 @@ static void watch(const struct serve_config *config, const struct agents *agents
                   const atomic_int *stop, const sigset_t *outside)
 {
     bool terminal = isatty(STDERR_FILENO), live = !config->quiet && (terminal || config->verbose);
-    bool color = terminal && !config->no_color && !getenv("NO_COLOR");
+    bool color = use_color(config);
     uint64_t end_ns = config->duration_ns ? start_ns + config->duration_ns : TW_NEVER;
     uint64_t last_ns = start_ns;
     struct agent_counts before = {0};

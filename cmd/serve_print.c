@@ -2,108 +2,40 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <netinet/tcp.h>
-#include <pwd.h>
-#include <unistd.h>
+#include <string.h>
 
-#include "tidewait/holder.h"
+#include "tidewait/verdict.h"
+#include "verdict.h"
 
 /* --- why not --- */
 
-static const char *state_name(uint8_t state)
+void serve_print_refusal(const struct tw_endpoint *endpoint, int code, bool color, FILE *out)
 {
-    static const char *const names[] = {
-        [TCP_ESTABLISHED] = "ESTABLISHED",
-        [TCP_SYN_SENT] = "SYN_SENT",
-        [TCP_SYN_RECV] = "SYN_RECV",
-        [TCP_FIN_WAIT1] = "FIN_WAIT_1",
-        [TCP_FIN_WAIT2] = "FIN_WAIT_2",
-        [TCP_TIME_WAIT] = "TIME_WAIT",
-        [TCP_CLOSE] = "bound but not listening",
-        [TCP_CLOSE_WAIT] = "CLOSE_WAIT",
-        [TCP_LAST_ACK] = "LAST_ACK",
-        [TCP_LISTEN] = "LISTEN",
-        [TCP_CLOSING] = "CLOSING",
+    struct tw_question question = {
+        .op = TW_OP_BIND,
+        .protocol = IPPROTO_TCP,
+        .local = *endpoint,
+        .reuseaddr = true,
+        .v6only = true,
     };
-
-    return state < sizeof(names) / sizeof(names[0]) && names[state] ? names[state]
-                                                                    : "unknown state";
-}
-
-static void print_user(uint32_t uid, FILE *out)
-{
-    const struct passwd *user = getpwuid(uid);
-
-    fprintf(out, "uid %u%s%s%s", uid, user ? " (" : "", user ? user->pw_name : "", user ? ")" : "");
-}
-
-static void print_holder(const struct tw_endpoint *endpoint, FILE *out)
-{
-    struct tw_holder holder;
     char text[TW_ENDPOINT_TEXT_MAX];
-    int rc = tw_holder_find(endpoint, &holder);
-
-    if (rc == -ENOENT) {
-        fprintf(
-            out,
-            "  held by: nothing that can be seen now; it may just have been given back, or this "
-            "kernel does not\n           show sockets that are bound but idle\n");
-        return;
-    }
-    if (rc) {
-        fprintf(out, "  held by: unknown, the kernel does not answer sock_diag: %s\n",
-                strerror(-rc));
-        return;
-    }
-    fprintf(out, "  held by: %s, %s, ", tw_endpoint_format(&holder.local, text),
-            state_name(holder.state));
-    if (holder.state == TCP_TIME_WAIT) {
-        fprintf(out, "no process any more; it ends by itself within 62 s\n");
-        return;
-    }
-    if (holder.pid) {
-        fprintf(out, "pid %d (%s), ", holder.pid, holder.comm);
-        print_user(holder.uid, out);
-    } else {
-        print_user(holder.uid, out);
-        fprintf(out, "%s",
-                geteuid() ? "; its process is hidden: only root may look into others' processes"
-                          : "; no process is seen to have it open: another pid namespace, the "
-                            "kernel, or nobody");
-    }
-    fputc('\n', out);
-}
-
-void serve_print_refusal(const struct tw_endpoint *endpoint, int code, FILE *out)
-{
-    char text[TW_ENDPOINT_TEXT_MAX];
+    struct tw_verdict *verdict = NULL;
 
     fprintf(out, "tidewait serve: cannot listen on %s: %s\n", tw_endpoint_format(endpoint, text),
             strerror(code));
-    switch (code) {
-    case EADDRINUSE:
-        print_holder(endpoint, out);
-        fprintf(out, "  try: end its holder; another port; --next-free for the next free port; "
-                     "--skip-busy to go on without it\n");
-        break;
-    case EADDRNOTAVAIL:
-        fprintf(out, "  no interface of this network namespace has this address\n"
-                     "  try: 'ip address' lists those it has; 'ip address add' gives it this one; "
-                     "--skip-busy goes on without it\n");
-        break;
-    case EACCES:
-        fprintf(out, "  ports below net.ipv4.ip_unprivileged_port_start (1024) need "
-                     "CAP_NET_BIND_SERVICE\n"
-                     "  try: a port from 1024 on, or root\n");
-        break;
-    case EMFILE:
-    case ENFILE:
+    if (code == EMFILE || code == ENFILE) {
         fprintf(out, "  each agent takes one descriptor for each worker\n"
                      "  try: fewer agents, --workers 1, or a higher 'ulimit -n'\n");
-        break;
-    default:
-        break;
+        return;
     }
+    verdict = tw_verdict_new(&question, NULL);
+    if (verdict && verdict->code)
+        report_verdict(verdict, true, color, out);
+    else
+        fprintf(out, "It is free again now.\n");
+    tw_verdict_free(verdict);
+    fprintf(out, "  or: another port; --next-free for the next free port; --skip-busy to go on "
+                 "without it\n");
 }
 
 /* --- the live line --- */

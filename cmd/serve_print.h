@@ -20,7 +20,7 @@ struct serve_totals {
 
 /* Why `endpoint` cannot be had (`code` is a positive errno), who has it as far as can be seen, and
  * what to try. Several lines. */
-void serve_print_refusal(const struct tw_endpoint *endpoint, int code, FILE *out);
+void serve_print_refusal(const struct tw_endpoint *endpoint, int code, bool color, FILE *out);
 
 /* One second: the difference of two counts. `repaint` overwrites the terminal's line. */
 void serve_print_live(const struct agent_counts *now, const struct agent_counts *before,

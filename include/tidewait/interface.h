@@ -30,6 +30,7 @@ struct tw_address_status {
     bool tentative;  /* IPv6: the search for duplicates is not over; EADDRNOTAVAIL until then */
     bool dad_failed; /* IPv6: somebody else has it; EADDRNOTAVAIL until it is added anew */
     bool is_link_local_without_scope; /* IPv6: EINVAL without an interface (fe80::1%eth0) */
+    unsigned prefix_len;              /* IPv6: of the network that it was added with */
     char device[16];                  /* an interface that has it; empty: none has */
 };
 

@@ -55,6 +55,7 @@ static int read_address(const struct nlmsghdr *message, void *context)
     more = facts_attribute(message, sizeof(*body), IFA_FLAGS, sizeof(flags));
     flags = more ? mnl_attr_get_u32(more) : body->ifa_flags;
     status->local = true;
+    status->prefix_len = body->ifa_prefixlen;
     status->dad_failed = flags & IFA_F_DADFAILED;
     /* An optimistic address may be used while the search for duplicates goes on. */
     status->tentative = flags & IFA_F_TENTATIVE && !(flags & (IFA_F_OPTIMISTIC | IFA_F_DADFAILED));

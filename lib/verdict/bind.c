@@ -1,0 +1,621 @@
+#include <errno.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "blockers.h"
+#include "owner.h"
+#include "parts.h"
+
+#include "tidewait/interface.h"
+#include "tidewait/limits.h"
+#include "tidewait/trial.h"
+
+/* One bind() under examination. */
+struct bind_case {
+    struct draft *draft;
+    const struct tw_question *question;
+    struct tw_rules_request request;
+    struct blockers blockers;
+    bool denied; /* the port is privileged, as far as the user id tells */
+    struct tw_address_status address;
+};
+
+/* --- the kernel's own answer ------------------------------------------------------------------ */
+
+static struct tw_trial trial_of(const struct tw_question *question)
+{
+    return (struct tw_trial){
+        .protocol = question->protocol,
+        .local = question->local,
+        .reuseaddr = question->reuseaddr,
+        .reuseport = question->reuseport,
+        .v6only = question->v6only,
+        .device = question->device,
+        .as_other = question->as_other,
+        .uid = question->uid,
+    };
+}
+
+static void try_it(struct draft *draft)
+{
+    struct tw_verdict *verdict = &draft->verdict;
+    struct tw_trial trial = trial_of(&verdict->question);
+    struct tw_error error = {0};
+    int rc;
+
+    if (verdict->question.no_trial || verdict->question.bound || verdict->question.op != TW_OP_BIND)
+        return;
+    /* Beside a UDP socket that shares its port the trial would be given datagrams meant for it. */
+    if (trial.protocol == IPPROTO_UDP && (trial.reuseaddr || trial.reuseport)) {
+        draft_hidden(draft,
+                     "what the kernel says to this very bind(): a UDP socket that shares the "
+                     "port would take datagrams from the other, so it was not tried");
+        return;
+    }
+    rc = tw_trial_bind(&trial, &verdict->tried, &error);
+    if (verdict->tried)
+        verdict->trial_code = -rc;
+    else
+        draft_hidden(draft, "what the kernel says to this very bind(): %s", error.text);
+}
+
+/* Whether the same bind() with SO_REUSEADDR succeeds at this moment. */
+static bool reuseaddr_helps(const struct tw_question *question)
+{
+    struct tw_trial trial = trial_of(question);
+    bool tried = false;
+
+    trial.reuseaddr = true;
+    return !question->reuseaddr && !question->no_trial &&
+           tw_trial_bind(&trial, &tried, NULL) == 0 && tried;
+}
+
+/* --- the cause -------------------------------------------------------------------------------- */
+
+static bool is_connection(uint8_t state)
+{
+    return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_SYN_SENT ||
+           state == TCP_SYN_RECV;
+}
+
+static bool same_endpoint(const struct tw_endpoint *a, const struct tw_endpoint *b)
+{
+    return tw_endpoint_same_address(a, b) && tw_endpoint_port(a) == tw_endpoint_port(b);
+}
+
+static bool is_loopback(const struct tw_endpoint *endpoint)
+{
+    struct tw_endpoint local = tw_endpoint_unmap(endpoint);
+
+    return local.sa.sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&local.v6.sin6_addr)
+                                          : ntohl(local.v4.sin_addr.s_addr) >> 24 == 127;
+}
+
+/* A reservation is made by a connection of a socket to itself on the loopback, closed at once: one
+ * TIME_WAIT, on a port of the ephemeral range, and nothing else on the port. */
+static bool is_parked(const struct bind_case *bind, const struct tw_socket_row *row)
+{
+    struct tw_limits limits;
+    uint16_t port = tw_endpoint_port(&row->local);
+
+    tw_limits_read(&limits);
+    return bind->blockers.count == 1 && row->state == TCP_TIME_WAIT && is_loopback(&row->local) &&
+           is_loopback(&row->remote) && port >= limits.port_first && port <= limits.port_last;
+}
+
+static const char *cause_of_listener(const struct bind_case *bind, const struct tw_socket_row *row)
+{
+    struct tw_endpoint ours = tw_endpoint_unmap(&bind->request.local);
+    struct tw_endpoint theirs = tw_endpoint_unmap(&row->local);
+
+    if (row->protocol == IPPROTO_UDP)
+        return "udp-bound";
+    if (ours.sa.sa_family != theirs.sa.sa_family)
+        return "listener-dualstack";
+    return tw_endpoint_same_address(&ours, &theirs) ? "listener" : "listener-wildcard";
+}
+
+/* What the socket itself says, whoever has it. */
+static const char *cause_of_socket(const struct bind_case *bind, const struct tw_socket_row *row)
+{
+    if (row->device || bind->request.device)
+        return "device-bound";
+    if (bind->request.reuseport && !row->expires_ms)
+        return "reuseport-mismatch";
+    if (row->protocol == IPPROTO_UDP || row->state == TCP_LISTEN)
+        return cause_of_listener(bind, row);
+    if (row->state == TCP_CLOSE)
+        return "bound-not-listening";
+    if (row->state == TCP_TIME_WAIT)
+        return is_parked(bind, row) ? "parked" : "time-wait";
+    if (same_endpoint(&row->local, &row->remote))
+        return "self-connect";
+    if (row->opened == TW_YES && (is_connection(row->state)))
+        return "outbound-connection";
+    return is_connection(row->state) ? "leftover-connection" : "closing";
+}
+
+/* Who has it outweighs how it is bound, where that changes what to do. */
+static const char *cause_of(const struct bind_case *bind, const struct tw_socket_row *row,
+                            const struct owner *owner)
+{
+    const char *cause = cause_of_socket(bind, row);
+
+    if (bind->question->op == TW_OP_LISTEN)
+        return "second-listen";
+    switch (owner->kind) {
+    case OWNER_ASKER:
+        return "same-process";
+    case OWNER_SYSTEMD:
+        return "systemd-socket";
+    case OWNER_CONTAINER:
+        return "container-proxy";
+    case OWNER_KERNEL:
+        return "kernel-socket";
+    case OWNER_IN_FLIGHT:
+        return "in-flight-fd";
+    case OWNER_HIDDEN:
+        return "hidden-owner";
+    case OWNER_SEVERAL:
+        return strcmp(cause, "listener") == 0 || strcmp(cause, "bound-not-listening") == 0 ||
+                       strcmp(cause, "udp-bound") == 0
+                   ? "inherited-fd"
+                   : cause;
+    default:
+        return cause;
+    }
+}
+
+/* --- the words -------------------------------------------------------------------------------- */
+
+static const char *what_it_does(const struct tw_socket_row *row)
+{
+    if (row->protocol == IPPROTO_UDP)
+        return "has bound the UDP socket";
+    if (row->state == TCP_LISTEN)
+        return "listens on";
+    if (row->state == TCP_CLOSE)
+        return "has bound, without listening on it,";
+    return NULL;
+}
+
+static void summarize(struct draft *draft, const char *wanted, const struct blockers *blockers,
+                      const struct owner *owner)
+{
+    const struct tw_socket_row *row = blockers_first(blockers);
+    char local[TW_ENDPOINT_TEXT_MAX], remote[TW_ENDPOINT_TEXT_MAX];
+    const char *does = what_it_does(row);
+
+    tw_endpoint_format(&row->local, local);
+    tw_endpoint_format(&row->remote, remote);
+    if (row->state == TCP_TIME_WAIT)
+        draft_summary(draft,
+                      "%s is kept by %u closed connection%s in TIME_WAIT; the last one is gone in "
+                      "%.1f s.",
+                      wanted, blockers->by_state[TCP_TIME_WAIT],
+                      blockers->by_state[TCP_TIME_WAIT] == 1 ? "" : "s",
+                      blockers->expires_ms / 1e3);
+    else if (does && owner->kind == OWNER_IN_FLIGHT && !draft->verdict.holder_count)
+        draft_summary(draft, "A socket that no process has open %s %s.", does, local);
+    else if (does)
+        draft_summary(draft, "%s %s %s.", owner->name, does, local);
+    else if (same_endpoint(&row->local, &row->remote))
+        draft_summary(draft, "%s is connected to itself on %s.", owner->name, local);
+    else if (row->opened == TW_YES)
+        draft_summary(draft, "%s uses %s as the source port of its connection to %s.", owner->name,
+                      local, remote);
+    else if (owner->kind == OWNER_NONE)
+        draft_summary(draft,
+                      "%s is kept by a connection to %s that no process has open any more "
+                      "(%s).",
+                      wanted, remote, tw_state_name(row->protocol, row->state));
+    else
+        draft_summary(draft, "%s still has a connection of %s open, to %s (%s).", owner->name,
+                      local, remote, tw_state_name(row->protocol, row->state));
+}
+
+static const char *rule_text(enum tw_rules_reason reason)
+{
+    switch (reason) {
+    case TW_REASON_LISTENS:
+        return "a listening socket is never shared by SO_REUSEADDR, on either side; only by "
+               "SO_REUSEPORT, set by both before bind() and of one user";
+    case TW_REASON_REQUEST_NO_REUSE:
+        return "two sockets share a port on one address only when both have SO_REUSEADDR, and "
+               "yours has not";
+    case TW_REASON_BLOCKER_NO_REUSE:
+        return "SO_REUSEADDR must be set on the old socket too (connections inherit it from their "
+               "listener), and it was not";
+    case TW_REASON_OTHER_USER:
+        return "SO_REUSEPORT shares a port only among sockets of one effective user";
+    case TW_REASON_BLOCKER_NO_SHARE:
+        return "SO_REUSEPORT must have been set on the other socket before its bind(), and it was "
+               "not";
+    case TW_REASON_UNKNOWN_OPTIONS:
+        return "whether the two may share the port depends on options of the other socket that "
+               "are not visible; the kernel refused";
+    case TW_REASON_NONE:
+        break;
+    }
+    return NULL;
+}
+
+static void add_evidence(struct bind_case *bind)
+{
+    enum { SHOWN = 5 };
+    const struct blockers *blockers = &bind->blockers;
+    const char *rule = rule_text(blockers->answer.reason);
+    unsigned all = 0;
+
+    draft_socket(bind->draft, blockers_first(blockers));
+    for (size_t i = 0; i < blockers->count && i < SHOWN; i++)
+        if (i != blockers->answer.blocker)
+            draft_socket(bind->draft, &blockers->rows[i]);
+    for (size_t i = 0; i < 16; i++)
+        all += blockers->by_state[i];
+    if (all > SHOWN)
+        draft_evidence(bind->draft, "socket", "%u sockets are in the way in all", all);
+    if (rule)
+        draft_evidence(bind->draft, "rule", "%s", rule);
+}
+
+/* The address as the commands take it. */
+static const char *target(struct draft *draft, const struct tw_question *question)
+{
+    char text[TW_ENDPOINT_TEXT_MAX];
+    const char *suffix = question->protocol == IPPROTO_UDP ? "/udp" : "";
+
+    if (tw_endpoint_is_wildcard(&question->local))
+        return draft_text(draft, "%u%s", tw_endpoint_port(&question->local), suffix);
+    return draft_text(draft, "%s%s", tw_endpoint_format(&question->local, text), suffix);
+}
+
+static void add_socket_remedies(struct bind_case *bind, const struct owner *owner,
+                                const char *cause, const char *what)
+{
+    struct draft *draft = bind->draft;
+    const struct blockers *blockers = &bind->blockers;
+    bool connections = blockers_first(blockers)->state != TCP_LISTEN &&
+                       blockers_first(blockers)->state != TCP_CLOSE &&
+                       bind->request.protocol == IPPROTO_TCP;
+
+    if (draft->verdict.free_in_ms >= 0)
+        draft_remedy(
+            draft, draft_text(draft, "wait %.1f s", (double)draft->verdict.free_in_ms / 1e3),
+            draft_text(draft, "sleep %lld", (long long)draft->verdict.free_in_ms / 1000 + 1), true,
+            "the kernel gives the address back by itself");
+    if (connections && reuseaddr_helps(bind->question))
+        draft_remedy(draft, "set SO_REUSEADDR on your listening socket before bind()", NULL, true,
+                     "tried: with it this bind() succeeds now");
+    if (connections)
+        draft_remedy(draft, "drop these connections",
+                     draft_text(draft, "tidewait free %s --destroy -y", what), false,
+                     owner->kind == OWNER_NONE
+                         ? "the kernel forgets them at once; a late segment of theirs is answered "
+                           "by a reset (as root)"
+                         : "both ends see a reset; data under way is lost (as root)");
+    owner_remedies(draft, owner, what);
+    if (strcmp(cause, "outbound-connection") == 0 || strcmp(cause, "self-connect") == 0)
+        draft_remedy(draft, "keep clients off the port from now on",
+                     draft_text(draft, "sysctl -w net.ipv4.ip_local_reserved_ports=%u",
+                                tw_endpoint_port(&bind->request.local)),
+                     true,
+                     "the kernel then never chooses it for a client; add the ports that are "
+                     "reserved already, separated by commas");
+    if (strcmp(cause, "time-wait") == 0 || strcmp(cause, "leftover-connection") == 0)
+        draft_remedy(draft, "let the server set SO_REUSEADDR from its first start on", NULL, true,
+                     "connections inherit it from their listener; only then a restart works at "
+                     "once");
+}
+
+static void explain_blockers(struct bind_case *bind)
+{
+    struct draft *draft = bind->draft;
+    const struct blockers *blockers = &bind->blockers;
+    const struct tw_socket_row *row = blockers_first(blockers);
+    const char *what = target(draft, bind->question);
+    struct owner owner = owner_find(draft, row, NULL, &blockers->holders);
+    const char *cause = cause_of(bind, row, &owner);
+
+    draft_answer(draft, TW_ANSWER_IN_USE, EADDRINUSE, cause);
+    if (!blockers->lasting)
+        draft->verdict.free_in_ms = blockers->expires_ms;
+    if (row->inode && !row->reuseaddr && blockers->answer.reason == TW_REASON_UNKNOWN_OPTIONS)
+        draft->blind |= TW_BLIND_OPTIONS;
+    summarize(draft, what, blockers, &owner);
+    add_evidence(bind);
+    add_socket_remedies(bind, &owner, cause, what);
+}
+
+/* --- answers other than EADDRINUSE -------------------------------------------------------------
+ */
+
+static void explain_privilege(struct bind_case *bind, int64_t start)
+{
+    struct draft *draft = bind->draft;
+    unsigned port = tw_endpoint_port(&bind->request.local);
+
+    draft_answer(draft, TW_ANSWER_DENIED, EACCES, "privileged-port");
+    draft_summary(draft, "Port %u is below %lld, and %s lacks CAP_NET_BIND_SERVICE.", port,
+                  (long long)start, draft_user(draft, bind->request.uid));
+    draft_evidence(draft, "sysctl", "net.ipv4.ip_unprivileged_port_start = %lld", (long long)start);
+    draft_remedy(draft, "give the program the capability",
+                 "setcap cap_net_bind_service=+ep /path/to/program", true,
+                 "this program alone may bind low ports then; systemd: "
+                 "AmbientCapabilities=CAP_NET_BIND_SERVICE");
+    draft_remedy(draft, "lower the limit for all",
+                 draft_text(draft, "sysctl -w net.ipv4.ip_unprivileged_port_start=%u", port), false,
+                 "any user of this network namespace may then bind ports from there on");
+}
+
+static void explain_policy(struct bind_case *bind, int code)
+{
+    struct draft *draft = bind->draft;
+
+    draft_answer(draft, TW_ANSWER_DENIED, code, "policy-denied");
+    draft_summary(draft,
+                  "A security policy refuses the bind(): %s, though the address is free and "
+                  "the port not privileged.",
+                  tw_errno_name(code));
+    draft_evidence(draft, "rule",
+                   "the kernel itself has no reason to say %s here; BPF programs of "
+                   "the cgroup, Landlock, SELinux, AppArmor and seccomp may",
+                   tw_errno_name(code));
+    draft_remedy(draft, "look for the policy's own log", "dmesg | grep -iE 'denied|avc|apparmor'",
+                 true, "SELinux and AppArmor write each refusal there");
+    draft_remedy(draft, "list BPF programs attached to cgroups", "bpftool cgroup tree", true,
+                 "hooks named cgroup_inet4_bind, cgroup_inet6_bind decide over bind()");
+}
+
+static void explain_address(struct bind_case *bind)
+{
+    struct draft *draft = bind->draft;
+    const struct tw_address_status *address = &bind->address;
+    const struct tw_endpoint *local = &bind->request.local;
+    char text[TW_ENDPOINT_TEXT_MAX];
+    struct tw_endpoint bare = *local;
+
+    tw_endpoint_set_port(&bare, 0);
+    tw_endpoint_format(&bare, text);
+    if (address->tentative || address->dad_failed) {
+        draft_answer(draft, TW_ANSWER_UNAVAILABLE, EADDRNOTAVAIL, "address-tentative");
+        draft_summary(draft, "%s is on %s, but duplicate address detection %s.", text,
+                      address->device,
+                      address->dad_failed ? "failed: another host has it" : "has not finished yet");
+        draft_evidence(draft, "address", "%s on %s: %s", text, address->device,
+                       address->dad_failed ? "dadfailed" : "tentative");
+        draft_remedy(draft, "wait a second or two", "sleep 2", true,
+                     "detection takes about one second; a service should start behind "
+                     "network-online.target");
+        draft_remedy(draft, "go without detection",
+                     draft_text(draft,
+                                "ip address del %s/%u dev %s && ip address add %s/%u dev %s nodad",
+                                text, address->prefix_len, address->device, text,
+                                address->prefix_len, address->device),
+                     false, "another host with the same address would not be noticed");
+        return;
+    }
+    if (local->sa.sa_family == AF_INET6 && tw_ipv6_enabled(NULL) == TW_NO) {
+        parts_ipv6_disabled(draft, text);
+        return;
+    }
+    draft_answer(draft, TW_ANSWER_UNAVAILABLE, EADDRNOTAVAIL, "address-not-local");
+    draft_summary(draft, "%s is on no interface of this network namespace.", text);
+    draft_evidence(draft, "address", "'ip address' does not list %s", text);
+    draft_remedy(draft, "bind to the wildcard", NULL, true,
+                 "0.0.0.0 or [::] takes every address that the host has or will have");
+    draft_remedy(draft, "add the address",
+                 draft_text(draft, "ip address add %s/%d dev lo", text,
+                            local->sa.sa_family == AF_INET6 ? 128 : 32),
+                 false, "right when the address is this host's; wrong when it is another's");
+    draft_remedy(draft, "allow addresses that come later",
+                 draft_text(draft, "sysctl -w net.ipv%d.ip_nonlocal_bind=1",
+                            local->sa.sa_family == AF_INET6 ? 6 : 4),
+                 false, "or IP_FREEBIND on this one socket: for addresses that fail over");
+}
+
+static void explain_invalid(struct bind_case *bind)
+{
+    struct draft *draft = bind->draft;
+    char text[TW_ENDPOINT_TEXT_MAX];
+
+    tw_endpoint_format(&bind->request.local, text);
+    if (bind->question->bound) {
+        draft_answer(draft, TW_ANSWER_DENIED, EINVAL, "already-bound");
+        draft_summary(draft, "The socket has an address already; bind() works once for each "
+                             "socket.");
+        draft_evidence(draft, "rule",
+                       "a second bind() is EINVAL, whatever its address; so is one "
+                       "after connect() or listen()");
+        draft_remedy(draft, "make a new socket for the new address", NULL, true,
+                     "there is no way to take a socket's port away");
+        return;
+    }
+    draft_answer(draft, TW_ANSWER_DENIED, EINVAL, "scope-missing");
+    draft_summary(draft,
+                  "%s is link-local: each interface has its own fe80::/10, so the address "
+                  "needs an interface.",
+                  text);
+    draft_evidence(draft, "address", "%s has no scope (sin6_scope_id is 0)", text);
+    draft_remedy(draft, "name the interface: fe80::1%eth0", "ip -6 address show scope link", true,
+                 "in C set sin6_scope_id to if_nametoindex()");
+}
+
+/* --- prediction and verdict ---------------------------------------------------------------------
+ */
+
+/* What the facts and rules say, in the order in which the kernel looks: 0 or an errno; -1 when it
+ * depends on what is hidden. */
+static int predict(struct bind_case *bind)
+{
+    const struct tw_address_status *address = &bind->address;
+    bool is_v6 = bind->request.local.sa.sa_family == AF_INET6;
+    bool wildcard = tw_endpoint_is_wildcard(&bind->request.local);
+    int code = 0;
+
+    if (address->is_link_local_without_scope)
+        code = EINVAL;
+    else if (!wildcard && (!address->local || address->tentative || address->dad_failed) &&
+             !tw_nonlocal_bind_allowed(bind->request.local.sa.sa_family))
+        code = EADDRNOTAVAIL;
+    /* IPv6 looks at the privilege first, IPv4 at the address. */
+    if (bind->denied && (is_v6 || !code))
+        return EACCES;
+    if (code && !(bind->question->bound && is_v6))
+        return code;
+    if (bind->question->bound)
+        return EINVAL;
+    switch (bind->blockers.answer.outcome) {
+    case TW_RULES_IN_USE:
+        return EADDRINUSE;
+    case TW_RULES_DEPENDS:
+        return -1;
+    case TW_RULES_FREE:
+        break;
+    }
+    return 0;
+}
+
+static int look(struct bind_case *bind, struct tw_error *error)
+{
+    blockers_fini(&bind->blockers);
+    if (tw_endpoint_port(&bind->request.local) == 0)
+        return 0;
+    return blockers_find(bind->draft, &bind->request, bind->question->op == TW_OP_LISTEN,
+                         &bind->blockers, error);
+}
+
+static bool has_bind_capability(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+
+    return syscall(SYS_capget, &header, data) == 0 &&
+           data[0].effective & 1u << CAP_NET_BIND_SERVICE;
+}
+
+/* Looks and asks the kernel; where they differ, once more: a socket may have come or gone in
+ * between. Returns the errno that the asker gets, or -errno with *error. */
+static int weigh(struct bind_case *bind, struct tw_error *error)
+{
+    struct tw_verdict *verdict = &bind->draft->verdict;
+    int predicted = 0, rc;
+
+    for (int round = 0; round < 2; round++) {
+        if ((rc = look(bind, error)))
+            return rc;
+        predicted = predict(bind);
+        try_it(bind->draft);
+        if (!verdict->tried || predicted == verdict->trial_code)
+            return predicted < 0 ? EADDRINUSE : predicted;
+        if (predicted < 0)
+            return verdict->trial_code;
+    }
+    /* Policies are not among the rules; nor can sockets be counted that nobody may list. */
+    verdict->disagrees = tw_endpoint_port(&bind->request.local) && verdict->trial_code != EPERM &&
+                         verdict->trial_code != EACCES &&
+                         !(verdict->trial_code == EADDRINUSE &&
+                           bind->draft->blind & (TW_BLIND_BOUND | TW_BLIND_SOCK_DIAG));
+    return verdict->trial_code;
+}
+
+static void explain_in_use(struct bind_case *bind)
+{
+    struct draft *draft = bind->draft;
+
+    if (tw_endpoint_port(&bind->request.local) == 0) {
+        parts_autobind(draft);
+        return;
+    }
+    if (bind->blockers.count) {
+        explain_blockers(bind);
+        return;
+    }
+    draft_answer(draft, TW_ANSWER_IN_USE, EADDRINUSE, "hidden-owner");
+    draft_summary(draft, "The kernel refuses %s as in use, but no socket on it can be seen.",
+                  target(draft, bind->question));
+}
+
+static void explain(struct bind_case *bind, int code, int64_t start)
+{
+    struct draft *draft = bind->draft;
+
+    switch (code) {
+    case 0:
+        draft_answer(draft, TW_ANSWER_FREE, 0, NULL);
+        draft_summary(draft, "%s is free.", target(draft, bind->question));
+        break;
+    case EADDRINUSE:
+        explain_in_use(bind);
+        break;
+    case EADDRNOTAVAIL:
+        explain_address(bind);
+        break;
+    case EINVAL:
+        explain_invalid(bind);
+        break;
+    case EACCES:
+        if (bind->denied || tw_endpoint_port(&bind->request.local) < start) {
+            explain_privilege(bind, start);
+            break;
+        }
+        explain_policy(bind, code);
+        break;
+    default:
+        explain_policy(bind, code);
+        break;
+    }
+}
+
+static void tell_trial(struct draft *draft)
+{
+    struct tw_verdict *verdict = &draft->verdict;
+
+    if (!verdict->tried)
+        return;
+    draft_evidence(
+        draft, "trial", "bind() as %s%s%s, tried just now: %s",
+        draft_user(draft, verdict->question.as_other ? verdict->question.uid : geteuid()),
+        verdict->question.reuseaddr ? " with SO_REUSEADDR" : "",
+        verdict->question.reuseport ? " with SO_REUSEPORT" : "",
+        verdict->trial_code ? tw_errno_name(verdict->trial_code) : "it succeeded");
+}
+
+int verdict_bind(struct draft *draft, struct tw_error *error)
+{
+    const struct tw_question *question = &draft->verdict.question;
+    struct tw_limits limits;
+    struct bind_case bind = {
+        .draft = draft,
+        .question = question,
+        .request = {.protocol = question->protocol,
+                    .local = question->local,
+                    .reuseaddr = question->reuseaddr,
+                    .reuseport = question->reuseport,
+                    .v6only = question->v6only,
+                    .uid = question->as_other ? question->uid : geteuid(),
+                    .device = question->device ? if_nametoindex(question->device) : 0},
+    };
+    uint16_t port = tw_endpoint_port(&question->local);
+    int code;
+
+    if (question->device && !bind.request.device)
+        return tw_error_set(error, ENODEV, "there is no network device '%s'", question->device);
+    tw_limits_read(&limits);
+    bind.denied = port && port < limits.unprivileged_port_start &&
+                  (question->as_other ? question->uid != 0 : !has_bind_capability());
+    tw_address_status(&question->local, &bind.address);
+    code = weigh(&bind, error);
+    if (code >= 0) {
+        explain(&bind, code, limits.unprivileged_port_start);
+        tell_trial(draft);
+        if (!draft->verdict.code)
+            parts_other_netns(draft, question);
+    }
+    blockers_fini(&bind.blockers);
+    return code < 0 ? code : 0;
+}
