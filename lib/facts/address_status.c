@@ -64,6 +64,17 @@ static int read_address(const struct nlmsghdr *message, void *context)
     return MNL_CB_OK;
 }
 
+/* A network namespace in which nothing was ever set up has no table of local addresses, and without
+ * one bind() takes every IPv4 address (a new namespace, its loopback still down). */
+static bool has_no_routes(void)
+{
+    char buf[16];
+    struct tw_view text;
+
+    return facts_read_text("/proc/thread-self/net/fib_trie", buf, sizeof(buf), &text) &&
+           text.len == 0;
+}
+
 /* bind() goes by the route as well: it knows ranges, and addresses that no interface bears. */
 static int ask_v4(const struct tw_endpoint *address, struct tw_address_status *out)
 {
@@ -80,6 +91,8 @@ static int ask_v4(const struct tw_endpoint *address, struct tw_address_status *o
     route->rtm_flags = RTM_F_FIB_MATCH;
     mnl_attr_put(request, RTA_DST, sizeof(address->v4.sin_addr), &address->v4.sin_addr);
     rc = facts_netlink_ask(NETLINK_ROUTE, request, read_route, out, NULL);
+    if (rc == -ENETUNREACH && has_no_routes())
+        out->local = true;
     /* What a route says that is not there, or that forbids: none of ours. */
     return rc == -ENETUNREACH || rc == -EHOSTUNREACH || rc == -EACCES || rc == -EINVAL ? 0 : rc;
 }

@@ -6,23 +6,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "blockers.h"
+#include "bind.h"
 #include "owner.h"
 #include "parts.h"
 
-#include "tidewait/interface.h"
-#include "tidewait/limits.h"
 #include "tidewait/trial.h"
-
-/* One bind() under examination. */
-struct bind_case {
-    struct draft *draft;
-    const struct tw_question *question;
-    struct tw_rules_request request;
-    struct blockers blockers;
-    bool denied; /* the port is privileged, as far as the user id tells */
-    struct tw_address_status address;
-};
 
 /* --- the kernel's own answer ------------------------------------------------------------------ */
 
@@ -99,12 +87,11 @@ static bool is_loopback(const struct tw_endpoint *endpoint)
  * TIME_WAIT, on a port of the ephemeral range, and nothing else on the port. */
 static bool is_parked(const struct bind_case *bind, const struct tw_socket_row *row)
 {
-    struct tw_limits limits;
     uint16_t port = tw_endpoint_port(&row->local);
 
-    tw_limits_read(&limits);
     return bind->blockers.count == 1 && row->state == TCP_TIME_WAIT && is_loopback(&row->local) &&
-           is_loopback(&row->remote) && port >= limits.port_first && port <= limits.port_last;
+           is_loopback(&row->remote) && port >= bind->limits.port_first &&
+           port <= bind->limits.port_last;
 }
 
 static const char *cause_of_listener(const struct bind_case *bind, const struct tw_socket_row *row)
@@ -117,6 +104,17 @@ static const char *cause_of_listener(const struct bind_case *bind, const struct 
     if (ours.sa.sa_family != theirs.sa.sa_family)
         return "listener-dualstack";
     return tw_endpoint_same_address(&ours, &theirs) ? "listener" : "listener-wildcard";
+}
+
+/* While a connection is busy its figures do not tell who opened it; then the port has to: clients
+ * have ports of the ephemeral range. */
+static bool is_outbound(const struct bind_case *bind, const struct tw_socket_row *row)
+{
+    uint16_t port = tw_endpoint_port(&row->local);
+
+    if (row->opened != TW_UNKNOWN)
+        return row->opened == TW_YES;
+    return port >= bind->limits.port_first && port <= bind->limits.port_last;
 }
 
 /* What the socket itself says, whoever has it. */
@@ -134,7 +132,7 @@ static const char *cause_of_socket(const struct bind_case *bind, const struct tw
         return is_parked(bind, row) ? "parked" : "time-wait";
     if (same_endpoint(&row->local, &row->remote))
         return "self-connect";
-    if (row->opened == TW_YES && (is_connection(row->state)))
+    if (is_connection(row->state) && is_outbound(bind, row))
         return "outbound-connection";
     return is_connection(row->state) ? "leftover-connection" : "closing";
 }
@@ -183,9 +181,10 @@ static const char *what_it_does(const struct tw_socket_row *row)
     return NULL;
 }
 
-static void summarize(struct draft *draft, const char *wanted, const struct blockers *blockers,
-                      const struct owner *owner)
+static void summarize(const struct bind_case *bind, const char *wanted, const struct owner *owner)
 {
+    struct draft *draft = bind->draft;
+    const struct blockers *blockers = &bind->blockers;
     const struct tw_socket_row *row = blockers_first(blockers);
     char local[TW_ENDPOINT_TEXT_MAX], remote[TW_ENDPOINT_TEXT_MAX];
     const char *does = what_it_does(row);
@@ -205,7 +204,7 @@ static void summarize(struct draft *draft, const char *wanted, const struct bloc
         draft_summary(draft, "%s %s %s.", owner->name, does, local);
     else if (same_endpoint(&row->local, &row->remote))
         draft_summary(draft, "%s is connected to itself on %s.", owner->name, local);
-    else if (row->opened == TW_YES)
+    else if (is_connection(row->state) && is_outbound(bind, row))
         draft_summary(draft, "%s uses %s as the source port of its connection to %s.", owner->name,
                       local, remote);
     else if (owner->kind == OWNER_NONE)
@@ -298,7 +297,10 @@ static void add_socket_remedies(struct bind_case *bind, const struct owner *owne
                          ? "the kernel forgets them at once; a late segment of theirs is answered "
                            "by a reset (as root)"
                          : "both ends see a reset; data under way is lost (as root)");
-    owner_remedies(draft, owner, what);
+    /* A process that ends leaves its connections behind, to be closed in order. */
+    owner_remedies(draft, owner, what,
+                   connections ? draft_text(draft, "tidewait free %s --destroy -y; ", what) : "",
+                   "");
     if (strcmp(cause, "outbound-connection") == 0 || strcmp(cause, "self-connect") == 0)
         draft_remedy(draft, "keep clients off the port from now on",
                      draft_text(draft, "sysctl -w net.ipv4.ip_local_reserved_ports=%u",
@@ -324,125 +326,17 @@ static void explain_blockers(struct bind_case *bind)
     draft_answer(draft, TW_ANSWER_IN_USE, EADDRINUSE, cause);
     if (!blockers->lasting)
         draft->verdict.free_in_ms = blockers->expires_ms;
+    if (row->inode && is_connection(row->state) && row->opened == TW_UNKNOWN &&
+        row->protocol == IPPROTO_TCP)
+        draft_hidden(draft,
+                     "which end opened the connection: it is too busy to tell; by its port "
+                     "it was taken for a %s's",
+                     is_outbound(bind, row) ? "client" : "server");
     if (row->inode && !row->reuseaddr && blockers->answer.reason == TW_REASON_UNKNOWN_OPTIONS)
         draft->blind |= TW_BLIND_OPTIONS;
-    summarize(draft, what, blockers, &owner);
+    summarize(bind, what, &owner);
     add_evidence(bind);
     add_socket_remedies(bind, &owner, cause, what);
-}
-
-/* --- answers other than EADDRINUSE -------------------------------------------------------------
- */
-
-static void explain_privilege(struct bind_case *bind, int64_t start)
-{
-    struct draft *draft = bind->draft;
-    unsigned port = tw_endpoint_port(&bind->request.local);
-
-    draft_answer(draft, TW_ANSWER_DENIED, EACCES, "privileged-port");
-    draft_summary(draft, "Port %u is below %lld, and %s lacks CAP_NET_BIND_SERVICE.", port,
-                  (long long)start, draft_user(draft, bind->request.uid));
-    draft_evidence(draft, "sysctl", "net.ipv4.ip_unprivileged_port_start = %lld", (long long)start);
-    draft_remedy(draft, "give the program the capability",
-                 "setcap cap_net_bind_service=+ep /path/to/program", true,
-                 "this program alone may bind low ports then; systemd: "
-                 "AmbientCapabilities=CAP_NET_BIND_SERVICE");
-    draft_remedy(draft, "lower the limit for all",
-                 draft_text(draft, "sysctl -w net.ipv4.ip_unprivileged_port_start=%u", port), false,
-                 "any user of this network namespace may then bind ports from there on");
-}
-
-static void explain_policy(struct bind_case *bind, int code)
-{
-    struct draft *draft = bind->draft;
-
-    draft_answer(draft, TW_ANSWER_DENIED, code, "policy-denied");
-    draft_summary(draft,
-                  "A security policy refuses the bind(): %s, though the address is free and "
-                  "the port not privileged.",
-                  tw_errno_name(code));
-    draft_evidence(draft, "rule",
-                   "the kernel itself has no reason to say %s here; BPF programs of "
-                   "the cgroup, Landlock, SELinux, AppArmor and seccomp may",
-                   tw_errno_name(code));
-    draft_remedy(draft, "look for the policy's own log", "dmesg | grep -iE 'denied|avc|apparmor'",
-                 true, "SELinux and AppArmor write each refusal there");
-    draft_remedy(draft, "list BPF programs attached to cgroups", "bpftool cgroup tree", true,
-                 "hooks named cgroup_inet4_bind, cgroup_inet6_bind decide over bind()");
-}
-
-static void explain_address(struct bind_case *bind)
-{
-    struct draft *draft = bind->draft;
-    const struct tw_address_status *address = &bind->address;
-    const struct tw_endpoint *local = &bind->request.local;
-    char text[TW_ENDPOINT_TEXT_MAX];
-    struct tw_endpoint bare = *local;
-
-    tw_endpoint_set_port(&bare, 0);
-    tw_endpoint_format(&bare, text);
-    if (address->tentative || address->dad_failed) {
-        draft_answer(draft, TW_ANSWER_UNAVAILABLE, EADDRNOTAVAIL, "address-tentative");
-        draft_summary(draft, "%s is on %s, but duplicate address detection %s.", text,
-                      address->device,
-                      address->dad_failed ? "failed: another host has it" : "has not finished yet");
-        draft_evidence(draft, "address", "%s on %s: %s", text, address->device,
-                       address->dad_failed ? "dadfailed" : "tentative");
-        draft_remedy(draft, "wait a second or two", "sleep 2", true,
-                     "detection takes about one second; a service should start behind "
-                     "network-online.target");
-        draft_remedy(draft, "go without detection",
-                     draft_text(draft,
-                                "ip address del %s/%u dev %s && ip address add %s/%u dev %s nodad",
-                                text, address->prefix_len, address->device, text,
-                                address->prefix_len, address->device),
-                     false, "another host with the same address would not be noticed");
-        return;
-    }
-    if (local->sa.sa_family == AF_INET6 && tw_ipv6_enabled(NULL) == TW_NO) {
-        parts_ipv6_disabled(draft, text);
-        return;
-    }
-    draft_answer(draft, TW_ANSWER_UNAVAILABLE, EADDRNOTAVAIL, "address-not-local");
-    draft_summary(draft, "%s is on no interface of this network namespace.", text);
-    draft_evidence(draft, "address", "'ip address' does not list %s", text);
-    draft_remedy(draft, "bind to the wildcard", NULL, true,
-                 "0.0.0.0 or [::] takes every address that the host has or will have");
-    draft_remedy(draft, "add the address",
-                 draft_text(draft, "ip address add %s/%d dev lo", text,
-                            local->sa.sa_family == AF_INET6 ? 128 : 32),
-                 false, "right when the address is this host's; wrong when it is another's");
-    draft_remedy(draft, "allow addresses that come later",
-                 draft_text(draft, "sysctl -w net.ipv%d.ip_nonlocal_bind=1",
-                            local->sa.sa_family == AF_INET6 ? 6 : 4),
-                 false, "or IP_FREEBIND on this one socket: for addresses that fail over");
-}
-
-static void explain_invalid(struct bind_case *bind)
-{
-    struct draft *draft = bind->draft;
-    char text[TW_ENDPOINT_TEXT_MAX];
-
-    tw_endpoint_format(&bind->request.local, text);
-    if (bind->question->bound) {
-        draft_answer(draft, TW_ANSWER_DENIED, EINVAL, "already-bound");
-        draft_summary(draft, "The socket has an address already; bind() works once for each "
-                             "socket.");
-        draft_evidence(draft, "rule",
-                       "a second bind() is EINVAL, whatever its address; so is one "
-                       "after connect() or listen()");
-        draft_remedy(draft, "make a new socket for the new address", NULL, true,
-                     "there is no way to take a socket's port away");
-        return;
-    }
-    draft_answer(draft, TW_ANSWER_DENIED, EINVAL, "scope-missing");
-    draft_summary(draft,
-                  "%s is link-local: each interface has its own fe80::/10, so the address "
-                  "needs an interface.",
-                  text);
-    draft_evidence(draft, "address", "%s has no scope (sin6_scope_id is 0)", text);
-    draft_remedy(draft, "name the interface: fe80::1%eth0", "ip -6 address show scope link", true,
-                 "in C set sin6_scope_id to if_nametoindex()");
 }
 
 /* --- prediction and verdict ---------------------------------------------------------------------
@@ -540,7 +434,7 @@ static void explain_in_use(struct bind_case *bind)
                   target(draft, bind->question));
 }
 
-static void explain(struct bind_case *bind, int code, int64_t start)
+static void explain(struct bind_case *bind, int code)
 {
     struct draft *draft = bind->draft;
 
@@ -553,20 +447,21 @@ static void explain(struct bind_case *bind, int code, int64_t start)
         explain_in_use(bind);
         break;
     case EADDRNOTAVAIL:
-        explain_address(bind);
+        bind_address(bind);
         break;
     case EINVAL:
-        explain_invalid(bind);
+        bind_invalid(bind);
         break;
     case EACCES:
-        if (bind->denied || tw_endpoint_port(&bind->request.local) < start) {
-            explain_privilege(bind, start);
+        if (bind->denied ||
+            tw_endpoint_port(&bind->request.local) < bind->limits.unprivileged_port_start) {
+            bind_privilege(bind);
             break;
         }
-        explain_policy(bind, code);
+        bind_policy(bind, code);
         break;
     default:
-        explain_policy(bind, code);
+        bind_policy(bind, code);
         break;
     }
 }
@@ -588,7 +483,6 @@ static void tell_trial(struct draft *draft)
 int verdict_bind(struct draft *draft, struct tw_error *error)
 {
     const struct tw_question *question = &draft->verdict.question;
-    struct tw_limits limits;
     struct bind_case bind = {
         .draft = draft,
         .question = question,
@@ -605,13 +499,13 @@ int verdict_bind(struct draft *draft, struct tw_error *error)
 
     if (question->device && !bind.request.device)
         return tw_error_set(error, ENODEV, "there is no network device '%s'", question->device);
-    tw_limits_read(&limits);
-    bind.denied = port && port < limits.unprivileged_port_start &&
+    tw_limits_read(&bind.limits);
+    bind.denied = port && port < bind.limits.unprivileged_port_start &&
                   (question->as_other ? question->uid != 0 : !has_bind_capability());
     tw_address_status(&question->local, &bind.address);
     code = weigh(&bind, error);
     if (code >= 0) {
-        explain(&bind, code, limits.unprivileged_port_start);
+        explain(&bind, code);
         tell_trial(draft);
         if (!draft->verdict.code)
             parts_other_netns(draft, question);

@@ -219,7 +219,8 @@ static void add_lane_remedies(struct lane_case *lane)
 {
     struct draft *draft = lane->draft;
     const struct tw_rules_lane *counts = &lane->lane;
-    uint16_t first = lane->limits.port_first;
+    unsigned first = lane->limits.port_first, last = lane->limits.port_last;
+    unsigned wide_first = first < 10000 ? first : 10000, wide_last = last < 60999 ? 60999 : last;
 
     draft_remedy(draft, "keep connections open and use them again", NULL, true,
                  "keep-alive or a pool of connections needs one port for many requests");
@@ -232,10 +233,10 @@ static void add_lane_remedies(struct lane_case *lane)
         draft_remedy(draft, "let the other end close first", NULL, true,
                      "TIME_WAIT stays with whoever closes first, and a server does not run out of "
                      "ports");
-    if (first > 10000)
+    if (wide_first < first || wide_last > last)
         draft_remedy(draft, "widen the range",
-                     draft_text(draft, "sysctl -w net.ipv4.ip_local_port_range='10000 %u'",
-                                lane->limits.port_last < 60999 ? 60999 : lane->limits.port_last),
+                     draft_text(draft, "sysctl -w net.ipv4.ip_local_port_range='%u %u'", wide_first,
+                                wide_last),
                      false,
                      "services that listen on a port of the new range should be named in "
                      "net.ipv4.ip_local_reserved_ports");

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tidewait/kernel_sockets.h"
 #include "tidewait/systemd.h"
@@ -207,7 +208,7 @@ static void stop_container(struct draft *draft, const struct tw_process *process
 }
 
 /* TERM to all processes that have the socket; none of them but the holders. */
-static void end_processes(struct draft *draft)
+static void end_processes(struct draft *draft, const char *before, const char *after)
 {
     const struct tw_verdict *verdict = &draft->verdict;
     const char *pids = "";
@@ -217,11 +218,26 @@ static void end_processes(struct draft *draft)
             pids = draft_text(draft, "%s %d", pids, verdict->holders[i].process.pid);
     if (*pids)
         draft_remedy(draft, strchr(pids + 1, ' ') ? "end the processes" : "end the process",
-                     draft_text(draft, "kill%s", pids), false,
+                     draft_text(draft, "%skill%s%s", before, pids, after), false,
                      "TERM lets it end in order; its clients lose their connections");
 }
 
-void owner_remedies(struct draft *draft, const struct owner *owner, const char *what)
+static void leave_kernel(struct draft *draft, const struct owner *owner)
+{
+    const char *device = strstr(owner->name, " device ");
+
+    if (device)
+        draft_remedy(
+            draft, "remove the device",
+            draft_text(draft, "ip link del %.*s", (int)strcspn(device + 8, ")"), device + 8), false,
+            "its socket goes with it, and so does the network behind it");
+    else
+        draft_remedy(draft, "stop the service in the kernel", NULL, false,
+                     "its own tool ends it: systemctl stop nfs-server, ksmbd.control -s, ...");
+}
+
+void owner_remedies(struct draft *draft, const struct owner *owner, const char *what,
+                    const char *before, const char *after)
 {
     const struct tw_verdict *verdict = &draft->verdict;
     const struct tw_process *process = verdict->holder_count ? &verdict->holders[0].process : NULL;
@@ -240,23 +256,32 @@ void owner_remedies(struct draft *draft, const struct owner *owner, const char *
             draft_remedy(draft, "stop the container",
                          draft_text(draft, "docker stop $(docker ps -q --filter publish=%s)", what),
                          false, "docker-proxy ends with its container");
-        end_processes(draft);
+        end_processes(draft, before, after);
         break;
     case OWNER_HIDDEN:
-        draft_remedy(draft, "ask as root", draft_text(draft, "sudo tidewait why %s", what), true,
-                     "root sees every process");
+        if (geteuid() != 0)
+            draft_remedy(draft, "ask as root", draft_text(draft, "sudo tidewait why %s", what),
+                         true, "root sees every process");
+        else
+            draft_remedy(draft, "ask outside of this container", NULL, true,
+                         "its process is in another pid namespace, or /proc hides it");
+        break;
+    case OWNER_ASKER:
+        draft_remedy(draft, "use the socket that the process has, or close it first", NULL, true,
+                     "a reload often binds again what is bound already");
         break;
     case OWNER_PROCESS:
     case OWNER_SEVERAL:
-    case OWNER_ASKER:
     case OWNER_IN_FLIGHT:
         if (process && process->container[0])
             stop_container(draft, process);
         else if (process && is_service(process))
             stop_unit(draft, process);
-        end_processes(draft);
+        end_processes(draft, before, after);
         break;
     case OWNER_KERNEL:
+        leave_kernel(draft, owner);
+        break;
     case OWNER_NONE:
         break;
     }

@@ -34,7 +34,9 @@ struct owner owner_find(struct draft *draft, const struct tw_socket_row *row, co
 
 /* Adds the ways to end the owner's hold, the gentlest first. `what` is what has to be freed, as
  * typed
- * ("8080", "53/udp", "unix:/run/x.sock"). */
-void owner_remedies(struct draft *draft, const struct owner *owner, const char *what);
+ * ("8080", "53/udp", "unix:/run/x.sock"). Ending the processes may not be enough: `before` and
+ * `after` stand around that command ("" when it is). */
+void owner_remedies(struct draft *draft, const struct owner *owner, const char *what,
+                    const char *before, const char *after);
 
 #endif

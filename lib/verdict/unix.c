@@ -100,7 +100,6 @@ static void explain_live(struct draft *draft, const struct unix_case *name)
     struct tw_socket_row row = {.inode = name->row.inode, .uid = name->row.uid};
     struct tw_holders holders = {0};
     struct owner owner = {OWNER_HIDDEN, "a socket of another network namespace", NULL};
-    size_t first;
 
     draft_answer(draft, TW_ANSWER_IN_USE, EADDRINUSE, "unix-live");
     if (name->found) {
@@ -115,15 +114,9 @@ static void explain_live(struct draft *draft, const struct unix_case *name)
     draft_evidence(draft, "socket", "Unix %s %s, inode %u, %s",
                    name->row.type == SOCK_DGRAM ? "datagram" : "stream", path, name->row.inode,
                    draft_user(draft, name->row.uid));
-    first = draft->verdict.remedy_count;
-    owner_remedies(draft, &owner, draft_text(draft, "unix:%s", path));
     /* The file outlives its server. */
-    for (size_t i = first; !name->is_abstract && i < draft->verdict.remedy_count; i++) {
-        struct tw_verdict_remedy *remedy = &draft->verdict.remedies[i];
-
-        if (remedy->command && strncmp(remedy->command, "kill ", 5) == 0)
-            remedy->command = draft_text(draft, "%s && rm -f '%s'", remedy->command, path);
-    }
+    owner_remedies(draft, &owner, draft_text(draft, "unix:%s", path), "",
+                   name->is_abstract ? "" : draft_text(draft, " && rm -f '%s'", path));
 }
 
 static void explain_stale(struct draft *draft, const struct unix_case *name, enum tw_known alive)
