@@ -1,7 +1,7 @@
 #include "common.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,27 +10,30 @@
 #include <unistd.h>
 
 #include "options.h"
+#include "tidewait/namespaces.h"
 
 int enter_netns(const char *name, struct tw_error *error)
 {
-    char path[300];
-    int fd, code;
+    uint64_t pid = 0;
+    int rc;
 
     if (!name)
         return EXIT_YES;
-    snprintf(path, sizeof(path), "/run/netns/%s", name);
-    if (strchr(name, '/') || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
-        tw_error_set(error, ENOENT, "there is no network namespace '%s'; 'ip netns' lists them",
-                     name);
-        return EXIT_USAGE;
-    }
-    code = setns(fd, CLONE_NEWNET) ? errno : 0;
-    close(fd);
-    if (code == 0)
-        return EXIT_YES;
-    tw_error_set(error, code, "cannot enter the network namespace '%s': %s%s", name, strerror(code),
-                 code == EPERM ? "; root may" : "");
-    return EXIT_DENIED;
+    if (tw_parse_number(tw_view_of(name), "pid", 1, INT32_MAX, &pid, NULL) == 0)
+        name = NULL;
+    rc = tw_netns_enter((int)pid, name, error);
+    return rc == 0 ? EXIT_YES : rc == -EPERM || rc == -EACCES ? EXIT_DENIED : EXIT_USAGE;
+}
+
+int user_parse(const char *text, uint32_t *uid, struct tw_error *error)
+{
+    const struct passwd *user = getpwnam(text);
+    uint64_t number;
+
+    if (!user && tw_parse_number(tw_view_of(text), "user", 0, UINT32_MAX - 1, &number, NULL))
+        return tw_error_set(error, EINVAL, "there is no user '%.60s'", text);
+    *uid = user ? user->pw_uid : (uint32_t)number;
+    return 0;
 }
 
 /* A signal handler has no argument but the signal: the one flag of the program. */

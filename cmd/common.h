@@ -6,12 +6,16 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "tidewait/error.h"
 
-/* Moves this thread, and those it starts, into the network namespace NAME of `ip netns`. Returns an
- * exit code. NULL is no namespace at all. */
+/* Moves this thread, and those it starts, into a network namespace: a name of `ip netns`, or that
+ * of a process by its number. Returns an exit code. NULL is no namespace at all. */
 int enter_netns(const char *name, struct tw_error *error);
+
+/* A user by name or number. 0, or -EINVAL with a text. */
+int user_parse(const char *text, uint32_t *uid, struct tw_error *error);
 
 /* Lets SIGINT, SIGTERM and SIGHUP count up *stop, up to 2, and SIGPIPE do nothing. */
 void catch_signals(atomic_int *stop);

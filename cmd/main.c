@@ -8,13 +8,11 @@
 #define TIDEWAIT_VERSION "unknown"
 #endif
 
-extern const struct command command_load, command_serve, command_completion;
+extern const struct command command_completion, command_load, command_serve,
+    command_why;
 
 const struct command *const commands[] = {
-    &command_serve,
-    &command_load,
-    &command_completion,
-    NULL,
+    &command_why, &command_serve, &command_load, &command_completion, NULL,
 };
 
 static void print_usage(FILE *out)

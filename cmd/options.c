@@ -162,6 +162,8 @@ int options_parse(const struct command *command, int argc, char **argv, void *co
             argv[++count] = arg;
         } else if (strcmp(arg, "--") == 0) {
             only_operands = true;
+            if (command->keeps_dashes)
+                argv[++count] = arg;
         } else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
             return 1;
         } else if ((rc = parse_option(command, argc, argv, &i, config, error))) {

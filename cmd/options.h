@@ -7,6 +7,7 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ struct command {
     const char *details;              /* behind the options in the help; may be NULL */
     const struct option_row *options; /* ends with a NULL name */
     size_t config_size;
+    bool keeps_dashes; /* "--" begins somebody else's command line: it stays an operand */
     /* Runs with the parsed config and the operands; returns an exit code. */
     int (*run)(const void *config, int operands, char **operand);
 };
