@@ -8,11 +8,11 @@
 #define TIDEWAIT_VERSION "unknown"
 #endif
 
-extern const struct command command_completion, command_load, command_serve,
+extern const struct command command_completion, command_load, command_ls, command_serve,
     command_why;
 
 const struct command *const commands[] = {
-    &command_why, &command_serve, &command_load, &command_completion, NULL,
+    &command_why, &command_ls, &command_serve, &command_load, &command_completion, NULL,
 };
 
 static void print_usage(FILE *out)
