@@ -10,6 +10,7 @@
 #include "common.h"
 #include "load_setup.h"
 #include "report.h"
+#include "tidewait/verdict.h"
 
 #define FIELD(name) offsetof(struct load_config, name)
 
@@ -286,17 +287,36 @@ static struct report_workload describe(const struct session *session, const char
     };
 }
 
+/* Who has the port that was refused last, if he has it still. */
+static void explain_refusal(const struct workload *workload, const struct tally *tally, FILE *out)
+{
+    struct tw_question question = {.op = TW_OP_CONNECT, .protocol = IPPROTO_TCP};
+    struct tw_verdict *verdict;
+
+    if (!tally->refused_port)
+        return;
+    question.local = workload->lanes[tally->refused_lane].source;
+    tw_endpoint_set_port(&question.local, tally->refused_port);
+    question.remote = workload->targets[workload->lanes[tally->refused_lane].target].endpoint;
+    verdict = tw_verdict_new(&question, NULL);
+    if (verdict && verdict->code)
+        fprintf(out, "refused by   %s\n", verdict->summary);
+    tw_verdict_free(verdict);
+}
+
 /* Writes what was measured everywhere it was asked for; a file that fails does not stop the others.
  */
 static int report(struct session *session, const struct run *run)
 {
     char ports[64];
     struct report_workload workload = describe(session, describe_ports(&session->workload, ports));
+    FILE *out = session->json == stdout || session->hdr == stdout ? stderr : stdout;
     int rc = session->missed_count ? EXIT_NO : EXIT_YES;
 
-    if (!session->config->quiet)
-        report_text(&workload, run, session->missed, session->missed_count,
-                    session->json == stdout || session->hdr == stdout ? stderr : stdout);
+    if (!session->config->quiet) {
+        report_text(&workload, run, session->missed, session->missed_count, out);
+        explain_refusal(&session->workload, &run->tally, out);
+    }
     if (session->json &&
         report_json(&workload, run, session->missed, session->missed_count, session->json)) {
         fprintf(stderr, "tidewait load: cannot write '%s': %s; the figures stand %s\n",

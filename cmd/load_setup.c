@@ -7,6 +7,7 @@
 
 #include "common.h"
 #include "tidewait/interface.h"
+#include "tidewait/verdict.h"
 
 /* Connections in flight of a closed loop, unless --connections says. */
 #define CONNECTIONS_DEFAULT 64
@@ -94,22 +95,29 @@ static bool can_bind(const struct tw_endpoint *address)
     return bound;
 }
 
+static void explain_source(const struct tw_endpoint *address, struct tw_error *error)
+{
+    struct tw_question question = {.op = TW_OP_BIND, .protocol = IPPROTO_TCP, .local = *address};
+    struct tw_verdict *verdict = tw_verdict_new(&question, NULL);
+    char text[TW_ENDPOINT_TEXT_MAX];
+
+    tw_error_set(error, EADDRNOTAVAIL,
+                 "no source address %s: %s Give --add-addresses IFACE to add it for the run, or "
+                 "--free-bind where no interface needs to have it",
+                 tw_endpoint_format(address, text),
+                 verdict && verdict->code ? verdict->summary : "bind() refuses it.");
+    tw_verdict_free(verdict);
+}
+
 /* Every robot must have its address: it is there, or it is added, or IP_FREEBIND is asked for. */
 static int find_addresses(const struct load_config *config, struct robots *robots,
                           struct tw_error *error)
 {
-    char text[TW_ENDPOINT_TEXT_MAX];
-
     for (size_t i = 0; i < robots->count && !config->free_bind && !config->dry_run; i++) {
         if (can_bind(&robots->addresses[i]))
             continue;
-        tw_endpoint_format(&robots->addresses[i], text);
         if (!config->add_addresses) {
-            tw_error_set(
-                error, EADDRNOTAVAIL,
-                "source address %s is not on this host; give --add-addresses IFACE to add it "
-                "for the run, or --free-bind where no interface needs to have it",
-                text);
+            explain_source(&robots->addresses[i], error);
             return EXIT_NO;
         }
         if (tw_interface_add(config->add_addresses, &robots->addresses[i], error))

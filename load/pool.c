@@ -247,6 +247,12 @@ static int take(struct pool *pool, uint32_t lane, uint64_t now_ns, struct tw_tup
     return rc;
 }
 
+static void remember_refusal(struct pool *pool, const struct tw_tuple *tuple)
+{
+    pool->tally->refused_lane = tuple->lane;
+    pool->tally->refused_port = tuple->port;
+}
+
 /* Starts the handshake. Returns 0, or -errno with the tuple given back. */
 static int start_connect(struct pool *pool, struct conn *conn, uint64_t now_ns)
 {
@@ -262,6 +268,7 @@ static int start_connect(struct pool *pool, struct conn *conn, uint64_t now_ns)
     code = errno;
     if (code == EADDRNOTAVAIL) {
         pool->tally->refused_connect++;
+        remember_refusal(pool, &conn->tuple);
         conn->fresh = true;
         become_idle(pool, conn, TW_OUTCOME_TUPLE_TAKEN, now_ns);
     } else {
@@ -289,6 +296,7 @@ int pool_open(struct pool *pool, uint32_t lane, uint64_t now_ns, struct conn **o
         rc = slot_of(pool, &tuple, out);
         if (rc == -EADDRINUSE) {
             pool->tally->refused_bind++;
+            remember_refusal(pool, &tuple);
             tw_ledger_give(pool->ledger, &tuple, TW_OUTCOME_PORT_TAKEN, now_ns);
             continue;
         }

@@ -49,6 +49,10 @@ void tally_add(struct tally *into, const struct tally *from)
     keep_larger(&into->port_waits.max_ns, from->port_waits.max_ns);
     into->refused_bind += from->refused_bind;
     into->refused_connect += from->refused_connect;
+    if (from->refused_port) {
+        into->refused_lane = from->refused_lane;
+        into->refused_port = from->refused_port;
+    }
     into->descriptors_opened += from->descriptors_opened;
     into->late += from->late;
     keep_larger(&into->late_max_ns, from->late_max_ns);

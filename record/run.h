@@ -68,6 +68,8 @@ struct tally {
     /* Refusals of the kernel that cost another port and no attempt. */
     uint64_t refused_bind;
     uint64_t refused_connect;
+    uint32_t refused_lane; /* the last of them, if there was one */
+    uint16_t refused_port;
     uint64_t descriptors_opened;
     uint64_t late;        /* launched more than 1 ms behind schedule, not for want of a port */
     uint64_t late_max_ns; /* the worst of these */

@@ -219,7 +219,7 @@ static void end_processes(struct draft *draft, const char *before, const char *a
     if (*pids)
         draft_remedy(draft, strchr(pids + 1, ' ') ? "end the processes" : "end the process",
                      draft_text(draft, "%skill%s%s", before, pids, after), false,
-                     "TERM lets it end in order; its clients lose their connections");
+                     "TERM lets it end in order; its connections end with it");
 }
 
 static void leave_kernel(struct draft *draft, const struct owner *owner)
