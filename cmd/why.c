@@ -41,7 +41,7 @@ static const struct option_row why_options[] = {
     {.name = "all-netns", .letter = 'A', .parse = option_flag, .offset = OFFSET(all_netns),
      .help = "When the address is free, look into all other network namespaces too, and name those that may not be entered."},
     {.name = "brief", .letter = 'b', .parse = option_flag, .offset = OFFSET(brief),
-     .help = "Only the answer, the holders and the first remedy."},
+     .help = "Leave out cause and evidence."},
     {.name = "json", .parse = option_flag, .offset = OFFSET(json),
      .help = "Print one object a question on standard output."},
     {.name = "quiet", .letter = 'q', .parse = option_flag, .offset = OFFSET(quiet),

@@ -10,7 +10,7 @@
 #include "tidewait/verdict.h"
 
 /* The answer in one sentence, then cause, holders, evidence, remedies, and what could not be seen.
- * `brief` ends behind the holders and the first remedy. */
+ * `brief` leaves out cause and evidence. */
 void report_verdict(const struct tw_verdict *verdict, bool brief, bool color, FILE *out);
 
 /* What a pasted message means. */

@@ -88,9 +88,9 @@ static void print_evidence(const struct tw_verdict *verdict, bool color, FILE *o
     }
 }
 
-static void print_remedies(const struct tw_verdict *verdict, size_t most, bool color, FILE *out)
+static void print_remedies(const struct tw_verdict *verdict, bool color, FILE *out)
 {
-    for (size_t i = 0; i < verdict->remedy_count && i < most; i++) {
+    for (size_t i = 0; i < verdict->remedy_count; i++) {
         const struct tw_verdict_remedy *remedy = &verdict->remedies[i];
 
         print_label(i ? "" : "try", color, out);
@@ -121,7 +121,7 @@ void report_verdict(const struct tw_verdict *verdict, bool brief, bool color, FI
     print_holders(verdict, color, out);
     if (!brief)
         print_evidence(verdict, color, out);
-    print_remedies(verdict, brief ? 1 : verdict->remedy_count, color, out);
+    print_remedies(verdict, color, out);
     for (size_t i = 0; i < verdict->hidden_count; i++) {
         print_label(i ? "" : "not seen", color, out);
         fprintf(out, "%s\n", verdict->hidden[i]);
