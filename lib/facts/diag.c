@@ -57,6 +57,7 @@ struct nlmsghdr *diag_begin(struct diag *diag, uint16_t type, uint16_t flags)
 {
     struct nlmsghdr *message = mnl_nlmsg_put_header(diag->buf);
 
+    diag->type = type;
     message->nlmsg_type = type;
     message->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
     message->nlmsg_seq = ++diag->sequence;
@@ -99,7 +100,7 @@ static int take_datagram(const struct diag *diag, int len, struct answer *answer
             answer->refusal = end_code(message);
             return 0;
         }
-        if (message->nlmsg_type == SOCK_DIAG_BY_FAMILY && answer->visit &&
+        if (message->nlmsg_type == diag->type && answer->visit &&
             (rc = answer->visit(message, answer->context)))
             return rc;
     }

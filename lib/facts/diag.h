@@ -15,6 +15,7 @@ struct diag {
     struct mnl_socket *netlink;
     char *buf;
     unsigned sequence;
+    uint16_t type;    /* of the request; the rows of its answer bear the same */
     const char *what; /* "listing TCP sockets": begins each error text; the caller may change it */
     const char *module; /* the kernel's option without which there is no answer */
     struct tw_error *error;

@@ -146,24 +146,51 @@ static void close_program(struct program *program)
     }
 }
 
+/* The head of a request, up to its addresses and ports. The request of old (TCPDIAG_GETSOCK) is
+ * about both families of TCP: it walks the kernel's tables once, where two of today's walk them
+ * twice. */
+static struct nlmsghdr *put_head(struct diag *diag, const struct listing *listing, int family,
+                                 unsigned states, bool info, struct inet_diag_sockid **id)
+{
+    uint8_t extensions = info ? 1 << (INET_DIAG_INFO - 1) : 0;
+    struct nlmsghdr *message;
+
+    if (family == AF_UNSPEC) {
+        struct inet_diag_req *both;
+
+        message = diag_begin(diag, TCPDIAG_GETSOCK, NLM_F_DUMP);
+        both = mnl_nlmsg_put_extra_header(message, sizeof(*both));
+        both->idiag_family = AF_INET;
+        both->idiag_states = states;
+        both->idiag_ext = extensions;
+        *id = &both->id;
+    } else {
+        struct inet_diag_req_v2 *one;
+
+        message = diag_begin(diag, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+        one = mnl_nlmsg_put_extra_header(message, sizeof(*one));
+        one->sdiag_family = (uint8_t)family;
+        one->sdiag_protocol = listing->protocol;
+        one->idiag_states = states;
+        one->idiag_ext = extensions;
+        *id = &one->id;
+    }
+    return message;
+}
+
 static void put_dump(struct diag *diag, const struct listing *listing, int family, bool info)
 {
     unsigned bound = TW_STATE_MASK(TCP_CLOSE) | TW_STATE_MASK(STATE_BOUND_INACTIVE);
-    struct nlmsghdr *message = diag_begin(diag, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
-    struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(message, sizeof(*request));
+    bool wants_bound = listing->protocol == IPPROTO_TCP && listing->state_mask & bound;
+    struct inet_diag_sockid *id;
+    struct nlmsghdr *message =
+        put_head(diag, listing, family, listing->state_mask | (wants_bound ? bound : 0), info, &id);
     struct program program = {.len = 0};
 
-    request->sdiag_family = (uint8_t)family;
-    request->sdiag_protocol = listing->protocol;
-    request->idiag_states = listing->state_mask;
-    if (listing->protocol == IPPROTO_TCP && listing->state_mask & bound)
-        request->idiag_states |= bound;
-    if (info)
-        request->idiag_ext = 1 << (INET_DIAG_INFO - 1);
     /* The request's own fields are the cheaper filters, but bound sockets pass them by; they do not
      * pass the program. */
-    request->id.idiag_sport = htons(listing->local_port);
-    request->id.idiag_dport = htons(listing->remote_port);
+    id->idiag_sport = htons(listing->local_port);
+    id->idiag_dport = htons(listing->remote_port);
     add_port(&program, INET_DIAG_BC_S_EQ, listing->local_port);
     add_port(&program, INET_DIAG_BC_D_EQ, listing->remote_port);
     add_remote(&program, &listing->remote);
@@ -285,7 +312,9 @@ static const char *what_of(uint8_t protocol, int family)
 {
     if (protocol == IPPROTO_UDP)
         return family == AF_INET6 ? "listing IPv6 UDP sockets" : "listing IPv4 UDP sockets";
-    return family == AF_INET6 ? "listing IPv6 TCP sockets" : "listing IPv4 TCP sockets";
+    return family == AF_INET6  ? "listing IPv6 TCP sockets"
+           : family == AF_INET ? "listing IPv4 TCP sockets"
+                               : "listing TCP sockets";
 }
 
 static int fill_listing(const struct tw_sockets_query *query, struct listing *listing)
@@ -319,12 +348,23 @@ static void add_blind(const struct listing *listing, bool refused, unsigned *bli
         *blind |= TW_BLIND_BOUND;
 }
 
+/* One family after the other, or AF_UNSPEC where one question is about both. */
+static size_t families_of(const struct listing *listing, int family, bool refused, int out[2])
+{
+    bool at_once = !refused && listing->protocol == IPPROTO_TCP;
+
+    out[0] = family || at_once ? family : AF_INET;
+    out[1] = AF_INET6;
+    return family || at_once ? 1 : 2;
+}
+
 int tw_sockets_each(const struct tw_sockets_query *query, tw_socket_visit *visit, void *context,
                     struct tw_error *error)
 {
-    static const int families[] = {AF_INET, AF_INET6};
     struct listing listing = {.visit = visit, .context = context, .error = error};
     bool refused, info = false;
+    int families[2];
+    size_t count;
     struct diag diag;
     int rc = fill_listing(query, &listing);
 
@@ -338,9 +378,8 @@ int tw_sockets_each(const struct tw_sockets_query *query, tw_socket_visit *visit
         info = listing.opened || mptcp_in_use();
     add_blind(&listing, refused, query->blind);
     rc = 0;
-    for (size_t i = 0; rc == 0 && i < sizeof(families) / sizeof(families[0]); i++) {
-        if (query->family != AF_UNSPEC && query->family != families[i])
-            continue;
+    count = families_of(&listing, query->family, refused, families);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
         if (refused) {
             rc = sockets_text_each(&listing, families[i]);
             continue;
