@@ -8,12 +8,20 @@
 #define TIDEWAIT_VERSION "unknown"
 #endif
 
-extern const struct command command_completion, command_load, command_ls, command_serve,
-    command_why;
+extern const struct command command_completion, command_free, command_load, command_ls,
+    command_serve, command_why;
 
+/* clang-format off */
 const struct command *const commands[] = {
-    &command_why, &command_ls, &command_serve, &command_load, &command_completion, NULL,
+    &command_why,
+    &command_ls,
+    &command_free,
+    &command_serve,
+    &command_load,
+    &command_completion,
+    NULL,
 };
+/* clang-format on */
 
 static void print_usage(FILE *out)
 {
