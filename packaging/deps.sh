@@ -11,7 +11,7 @@ usage() {
 # "a|b": either will do, a is installed.
 build='gcc libc6-dev meson ninja-build pkg-config|pkgconf libmnl-dev libjansson-dev zlib1g-dev scdoc clang bpftool libbpf-dev'
 demo="$build iproute2"
-test="$demo libcmocka-dev bats python3 nginx|nginx-light haproxy curl wrk strace"
+test="$demo libcmocka-dev bats python3 procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server"
 
 [ $# -le 1 ] || usage
 case ${1:-build} in
@@ -19,7 +19,7 @@ build) packages=$build ;;
 demo) packages=$demo ;;
 test) packages=$test ;;
 lint) packages="$build libcmocka-dev clang-format clang-tidy cppcheck shellcheck" ;;
-bench) packages="$demo wrk apache2-utils httperf nginx|nginx-light" ;;
+bench) packages="$demo wrk apache2-utils httperf nginx|nginx-light lsof" ;;
 fuzz) packages="$build clang llvm libclang-rt-14-dev|libclang-rt-dev" ;;
 *) usage ;;
 esac
@@ -66,6 +66,6 @@ apt install -y --no-install-recommends $missing
 # Nor one after the next boot.
 for package in $missing; do
   case $package in
-  nginx | haproxy) $as_root env SYSTEMD_OFFLINE=1 update-rc.d "$package" disable >/dev/null 2>&1 || true ;;
+  nginx | haproxy | redis-server) $as_root env SYSTEMD_OFFLINE=1 update-rc.d "$package" disable >/dev/null 2>&1 || true ;;
   esac
 done

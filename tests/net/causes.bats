@@ -1,0 +1,79 @@
+# Each situation in which an address cannot be had, made in a private network: what `tidewait why` says
+# about it, and whether what it advises helps. causes.py makes them; `causes.py run NAME` is one by hand.
+
+here=${BATS_TEST_FILENAME%/*}
+page=$here/../../man/tidewait-causes.7.scd
+TIDEWAIT=${TIDEWAIT:-$here/../../build/tidewait}
+export TIDEWAIT PYTHONDONTWRITEBYTECODE=1 PATH=$PATH:/usr/sbin:/sbin
+
+setup() {
+  local tool
+  for tool in ip python3; do
+    command -v $tool >/dev/null || skip "there is no $tool here"
+  done
+  [ -x "$TIDEWAIT" ] || { echo "TIDEWAIT=$TIDEWAIT is no program"; return 1; }
+}
+
+# The cause with all its variants. Skipped when none of them can be made here.
+cause() {
+  local status=0 output
+  output=$(timeout -k 5 120 python3 "$here/causes.py" run "$1" --record "$BATS_FILE_TMPDIR") || status=$?
+  echo "$output"
+  [ "$status" -ne 77 ] || skip "${output%%$'\n'*}"
+  return "$status"
+}
+
+@test "listener" { cause listener; }
+@test "listener-wildcard" { cause listener-wildcard; }
+@test "listener-dualstack" { cause listener-dualstack; }
+@test "time-wait" { cause time-wait; }
+@test "closing" { cause closing; }
+@test "leftover-connection" { cause leftover-connection; }
+@test "outbound-connection" { cause outbound-connection; }
+@test "self-connect" { cause self-connect; }
+@test "bound-not-listening" { cause bound-not-listening; }
+@test "inherited-fd" { cause inherited-fd; }
+@test "in-flight-fd" { cause in-flight-fd; }
+@test "kernel-socket" { cause kernel-socket; }
+@test "systemd-socket" { cause systemd-socket; }
+@test "container-proxy" { cause container-proxy; }
+@test "other-netns" { cause other-netns; }
+@test "hidden-owner" { cause hidden-owner; }
+@test "reuseport-mismatch" { cause reuseport-mismatch; }
+@test "device-bound" { cause device-bound; }
+@test "autobind-exhausted" { cause autobind-exhausted; }
+@test "parked" { cause parked; }
+@test "same-process" { cause same-process; }
+@test "second-listen" { cause second-listen; }
+@test "udp-bound" { cause udp-bound; }
+@test "unix-live" { cause unix-live; }
+@test "unix-stale" { cause unix-stale; }
+@test "address-not-local" { cause address-not-local; }
+@test "address-tentative" { cause address-tentative; }
+@test "ipv6-disabled" { cause ipv6-disabled; }
+@test "privileged-port" { cause privileged-port; }
+@test "policy-denied" { cause policy-denied; }
+@test "already-bound" { cause already-bound; }
+@test "scope-missing" { cause scope-missing; }
+@test "lane-exhausted" { cause lane-exhausted; }
+@test "lane-half-full" { cause lane-half-full; }
+@test "bucket-polluted" { cause bucket-polluted; }
+@test "tuple-in-use" { cause tuple-in-use; }
+@test "range-too-small" { cause range-too-small; }
+@test "udp-exhausted" { cause udp-exhausted; }
+@test "nat-suspected" { cause nat-suspected; }
+
+@test "every cause of the library is tested above, in its order" {
+  diff <(sed -n 's/^    {"\([a-z0-9-]*\)", .*/\1/p' "$here/../../lib/verdict/names.c") \
+    <(sed -n 's/^@test .* { cause \(.*\); }$/\1/p' "$BATS_TEST_FILENAME")
+  diff <(python3 "$here/causes.py" list | cut -f1 | grep -v /) \
+    <(sed -n 's/^@test .* { cause \(.*\); }$/\1/p' "$BATS_TEST_FILENAME")
+}
+
+@test "tidewait-causes(7) has the table that these runs gave" {
+  local status=0 output
+  output=$(timeout -k 5 120 python3 "$here/causes.py" check "$page" --record "$BATS_FILE_TMPDIR") || status=$?
+  echo "$output"
+  [ "$status" -ne 77 ] || skip "no situation could be made here"
+  return "$status"
+}
