@@ -12,6 +12,7 @@
 #include "ask.h"
 #include "tidewait/clock.h"
 #include "tidewait/sockets.h"
+#include "tidewait/text.h"
 #include "tool.h"
 
 /* docker waits for as long as it is told and then needs a moment more; so do the others. */
@@ -26,11 +27,8 @@ static void end_step(struct step *step, enum step_result result, const char *for
     va_list args;
 
     va_start(args, format);
-    vsnprintf(step->detail, sizeof(step->detail), format, args);
+    tw_text_format(step->detail, sizeof(step->detail), format, args);
     va_end(args);
-    for (char *c = step->detail; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
     step->result = result;
 }
 

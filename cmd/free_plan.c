@@ -12,6 +12,7 @@
 #include "tidewait/clock.h"
 #include "tidewait/kernel_sockets.h"
 #include "tidewait/systemd.h"
+#include "tidewait/text.h"
 #include "tidewait/trial.h"
 
 #define BLIND_TO_PROCESSES \
@@ -45,12 +46,9 @@ static struct step *add(struct planner *planner, enum step_kind kind, const char
     step = &more[plan->count++];
     *step = (struct step){.kind = kind, .instead = NO_STEP, .pidfd = -1};
     va_start(args, format);
-    vsnprintf(step->text, sizeof(step->text), format, args);
-    va_end(args);
     /* Names of processes may hold anything; a terminal would obey it. */
-    for (char *c = step->text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
+    tw_text_format(step->text, sizeof(step->text), format, args);
+    va_end(args);
     return step;
 }
 

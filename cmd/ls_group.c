@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ls_json.h"
+#include "tidewait/text.h"
 
 /* Counters of states: by number, and in the place of 0, which is none, TCP's TCP_CLOSE, since it
  * has another name than that of UDP and Unix. */
@@ -386,7 +387,7 @@ static unsigned layout_of(const struct ls_groups *groups, const struct ls_printe
 
 static size_t put(char *buf, const char *text)
 {
-    return ls_format_safe(buf, CELL_MAX, text, strlen(text));
+    return tw_text_safe(buf, CELL_MAX, text, strlen(text));
 }
 
 /* TIME-WAIT:28000,ESTABLISHED:12 */

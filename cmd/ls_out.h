@@ -35,11 +35,6 @@ size_t ls_format_address(char buf[TW_ENDPOINT_TEXT_MAX], const struct tw_endpoin
 /* 10.0.0.1:80, [::1]:80; port 0 is "*". No NUL. */
 size_t ls_format_endpoint(char buf[TW_ENDPOINT_TEXT_MAX], const struct tw_endpoint *endpoint);
 
-/* Text of somebody else, harmless on a terminal: control characters, those that turn the direction
- * of writing, and what is no UTF-8 become \xNN. Writes at most `room` bytes and never half a
- * character. Returns how many. */
-size_t ls_format_safe(char *buf, size_t room, const char *text, size_t len);
-
 /* The first bytes of (safe) text that take at most `columns` columns. */
 size_t ls_cut_columns(const char *text, size_t len, size_t columns);
 

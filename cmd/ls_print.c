@@ -1,4 +1,5 @@
 #include "ls_print.h"
+#include "tidewait/text.h"
 
 #include <net/if.h>
 #include <netinet/tcp.h>
@@ -189,13 +190,12 @@ size_t ls_format_netns(char buf[LS_NETNS_TEXT_MAX], const struct tw_netns *netns
 {
     if (!netns->name[0])
         return ls_format_number(buf, netns->inode);
-    return ls_format_safe(buf, LS_NETNS_TEXT_MAX, netns->name, strlen(netns->name));
+    return tw_text_safe(buf, LS_NETNS_TEXT_MAX, netns->name, strlen(netns->name));
 }
 
 size_t ls_format_process(char buf[LS_PROCESS_TEXT_MAX], const struct tw_process *process)
 {
-    size_t len =
-        ls_format_safe(buf, LS_PROCESS_TEXT_MAX - 16, process->comm, strlen(process->comm));
+    size_t len = tw_text_safe(buf, LS_PROCESS_TEXT_MAX - 16, process->comm, strlen(process->comm));
 
     if (len == 0)
         buf[len++] = '?';
@@ -266,8 +266,7 @@ static size_t format_processes(struct ls_printer *printer, char buf[CELL_MAX],
     process = ls_owners_process(printer->owners, item->holdings[0].pid);
     if (printer->look.extended && process->cmdline[0]) {
         buf[len++] = ' ';
-        len +=
-            ls_format_safe(buf + len, CELL_MAX - len, process->cmdline, strlen(process->cmdline));
+        len += tw_text_safe(buf + len, CELL_MAX - len, process->cmdline, strlen(process->cmdline));
     }
     return len;
 }
@@ -279,7 +278,7 @@ static size_t format_user(struct ls_printer *printer, char *buf, uint32_t uid)
     if (printer->look.numeric)
         return ls_format_number(buf, uid);
     name = ls_owners_user(printer->owners, uid);
-    return ls_format_safe(buf, CELL_MAX, name, strlen(name));
+    return tw_text_safe(buf, CELL_MAX, name, strlen(name));
 }
 
 static size_t format_unit(struct ls_printer *printer, char *buf, const struct ls_item *item)
@@ -289,7 +288,7 @@ static size_t format_unit(struct ls_printer *printer, char *buf, const struct ls
     if (item->holding_count == 0)
         return put(buf, "-");
     process = ls_owners_process(printer->owners, item->holdings[0].pid);
-    return process->unit[0] ? ls_format_safe(buf, CELL_MAX, process->unit, strlen(process->unit))
+    return process->unit[0] ? tw_text_safe(buf, CELL_MAX, process->unit, strlen(process->unit))
                             : put(buf, "-");
 }
 
@@ -331,7 +330,7 @@ size_t ls_format_path(char buf[LS_PATH_TEXT_MAX], const struct tw_unix_row *row)
     if (row->path[0] == 0)
         buf[len++] = '@';
     return len +
-           ls_format_safe(buf + len, LS_PATH_TEXT_MAX - len, row->path + len, row->path_len - len);
+           tw_text_safe(buf + len, LS_PATH_TEXT_MAX - len, row->path + len, row->path_len - len);
 }
 
 static size_t format_unix(struct ls_printer *printer, enum column column, char *buf,

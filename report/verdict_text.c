@@ -1,15 +1,17 @@
 #include <pwd.h>
 #include <string.h>
 
+#include "tidewait/text.h"
 #include "verdict.h"
 
 #define LABEL_WIDTH 11
 
-/* Bytes from outside (a command line, a name) that a terminal would obey are shown as '?'. */
+/* Text from outside (a command line, a name), harmless on a terminal. */
 static void print_safe(const char *text, FILE *out)
 {
-    for (const char *c = text; *c; c++)
-        fputc((unsigned char)*c < ' ' || *c == 127 ? '?' : *c, out);
+    char buf[2048];
+
+    fwrite(buf, 1, tw_text_safe(buf, sizeof(buf), text, strlen(text)), out);
 }
 
 /* "  cause      ", or as many blanks when there is no label. */

@@ -10,7 +10,7 @@ cd "${1:-$(dirname "$0")/..}"
 #
 # Pure code includes nothing that could reach the kernel. run.h holds the kernel's counters as plain
 # data, so record/ sees that one header of the facts.
-base='error.h parse.h address.h clock.h ports.h socket_row.h'
+base='error.h parse.h address.h clock.h ports.h socket_row.h text.h'
 pure='assert.h errno.h inttypes.h limits.h math.h stdalign.h stdarg.h stdbool.h stddef.h stdint.h stdlib.h string.h'
 table="
 include/tidewait|*|include/tidewait|*|speak exit

@@ -1,7 +1,8 @@
 #include "tidewait/error.h"
 
 #include <stdarg.h>
-#include <stdio.h>
+
+#include "tidewait/text.h"
 
 int tw_error_set(struct tw_error *error, int code, const char *format, ...)
 {
@@ -10,12 +11,9 @@ int tw_error_set(struct tw_error *error, int code, const char *format, ...)
 
         error->code = code;
         va_start(args, format);
-        vsnprintf(error->text, sizeof(error->text), format, args);
-        va_end(args);
         /* What is quoted may hold anything; the text stays one line and harmless on a terminal. */
-        for (char *c = error->text; *c; c++)
-            if ((unsigned char)*c < ' ' || *c == 127)
-                *c = '?';
+        tw_text_format(error->text, sizeof(error->text), format, args);
+        va_end(args);
     }
     return -code;
 }

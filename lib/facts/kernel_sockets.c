@@ -127,10 +127,7 @@ static int read_link(const struct nlmsghdr *message, void *context)
     if (port_of_link(kind_text, info, device) != search->port)
         return MNL_CB_OK;
     search->found = true;
-    /* The kernel lets a name be nearly anything. */
-    for (char *c = device; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
+    /* The kernel lets a name be nearly anything: whoever prints it makes it safe. */
     snprintf(search->owner, TW_KERNEL_SOCKET_MAX, "%s device %s", kind_text, device);
     return MNL_CB_OK;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tidewait/blind.h"
+#include "tidewait/text.h"
 
 struct draft_piece {
     struct draft_piece *next;
@@ -32,22 +33,21 @@ static void *keep_bytes(struct draft *draft, size_t size)
 
 static const char *keep(struct draft *draft, const char *format, va_list args)
 {
-    va_list again;
-    char *text;
-    int len;
+    char *raw, *text;
+    int len = vasprintf(&raw, format, args);
+    size_t room;
 
-    va_copy(again, args);
-    len = vsnprintf(NULL, 0, format, again);
-    va_end(again);
-    text = len < 0 ? NULL : keep_bytes(draft, (size_t)len + 1);
-    if (!text)
+    if (len < 0) {
+        draft->no_memory = true;
         return "";
-    vsnprintf(text, (size_t)len + 1, format, args);
+    }
+    room = (size_t)len * 4;
+    text = keep_bytes(draft, room + 1);
     /* Commands and paths may hold anything; a verdict must be harmless on a terminal. */
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
-    return text;
+    if (text)
+        text[tw_text_safe(text, room, raw, (size_t)len)] = 0;
+    free(raw);
+    return text ? text : "";
 }
 
 const char *draft_text(struct draft *draft, const char *format, ...)
@@ -147,12 +147,13 @@ void draft_socket(struct draft *draft, const struct tw_socket_row *row)
         option_text(row->reuseaddr), option_text(row->reuseport), row->mptcp ? "; MPTCP" : "");
 }
 
-void draft_holder(struct draft *draft, const struct tw_verdict_holder *holder)
+bool draft_holder(struct draft *draft, const struct tw_verdict_holder *holder)
 {
     struct tw_verdict_holder *item = GROW(draft, holder);
 
     if (item)
         *item = *holder;
+    return item != NULL;
 }
 
 void draft_remedy(struct draft *draft, const char *what, const char *command, bool safe,

@@ -18,7 +18,8 @@ struct draft {
 
 #define LIKE_PRINTF(n) __attribute__((format(printf, n, (n) + 1)))
 
-/* A copy that lives as long as the verdict; control characters become '?'. Never NULL. */
+/* A copy that lives as long as the verdict; what a terminal would obey is
+ * escaped. Never NULL. */
 const char *draft_text(struct draft *draft, const char *format, ...) LIKE_PRINTF(2);
 
 /* A copy as it is, for calls to the kernel. */
@@ -29,7 +30,8 @@ void draft_answer(struct draft *draft, enum tw_answer answer, int code, const ch
 void draft_summary(struct draft *draft, const char *format, ...) LIKE_PRINTF(2);
 void draft_evidence(struct draft *draft, const char *kind, const char *format, ...) LIKE_PRINTF(3);
 void draft_socket(struct draft *draft, const struct tw_socket_row *row);
-void draft_holder(struct draft *draft, const struct tw_verdict_holder *holder);
+/* False when memory ran out: the holder is not in the list then. */
+bool draft_holder(struct draft *draft, const struct tw_verdict_holder *holder);
 void draft_remedy(struct draft *draft, const char *what, const char *command, bool safe,
                   const char *why);
 void draft_hidden(struct draft *draft, const char *format, ...) LIKE_PRINTF(2);

@@ -1,5 +1,6 @@
 #include "owner.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +39,8 @@ static const char *process_name(struct draft *draft, const struct tw_process *pr
                         : process->unit[0]    ? draft_text(draft, ", %s", process->unit)
                                               : "";
 
-    return draft_text(draft, "%s (pid %d%s)", process->comm, process->pid, where);
+    return draft_text(draft, "%s (pid %d%s)", process->comm[0] ? process->comm : "a process",
+                      process->pid, where);
 }
 
 /* The value behind a flag of docker-proxy's command line: "-container-ip 172.17.0.2". */
@@ -92,12 +94,20 @@ static size_t add_holders(struct draft *draft, const struct tw_socket_row *row, 
     for (size_t i = 0; i < count; i++) {
         struct tw_verdict_holder holder = {.inode = inode, .fd = list[i].fd, .socket = *row};
 
+        int rc;
+
         /* One process may have the socket twice; it is named once. */
-        if ((i && list[i].pid == list[i - 1].pid) ||
-            tw_process_read(list[i].pid, &holder.process, NULL))
+        if (i && list[i].pid == list[i - 1].pid)
             continue;
-        draft_holder(draft, &holder);
-        processes++;
+        rc = tw_process_read(list[i].pid, &holder.process, NULL);
+        if (rc == -ESRCH)
+            continue;
+        /* It is there, but /proc does not tell of it. */
+        if (rc) {
+            holder.process = (struct tw_process){.pid = list[i].pid, .uid = row->uid};
+            draft->blind |= TW_BLIND_PROC;
+        }
+        processes += draft_holder(draft, &holder);
     }
     return processes;
 }
@@ -115,8 +125,7 @@ static struct owner of_nobody(struct draft *draft, const struct tw_socket_row *r
         (sure || !(draft->blind & BLIND_TO_PROCESSES))) {
         struct tw_verdict_holder holder = {.inode = row->inode, .fd = -1, .socket = *row};
 
-        if (tw_process_read(pid, &holder.process, NULL) == 0) {
-            draft_holder(draft, &holder);
+        if (tw_process_read(pid, &holder.process, NULL) == 0 && draft_holder(draft, &holder)) {
             return (struct owner){OWNER_IN_FLIGHT,
                                   draft_text(draft, "%s%s", sure ? "" : "probably ",
                                              process_name(draft, &holder.process)),

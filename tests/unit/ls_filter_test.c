@@ -16,6 +16,7 @@
 
 #include "ls_filter.h"
 #include "ls_out.h"
+#include "tidewait/text.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define WORDS        4
@@ -416,14 +417,14 @@ static void test_safe(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(samples); i++) {
-        size_t len = ls_format_safe(buf, sizeof(buf), samples[i].text, strlen(samples[i].text));
+        size_t len = tw_text_safe(buf, sizeof(buf), samples[i].text, strlen(samples[i].text));
 
         if (len != strlen(samples[i].safe) || memcmp(buf, samples[i].safe, len) != 0)
             fail_msg("sample %zu: '%.*s'", i, (int)len, buf);
     }
     /* Never half a character. */
-    assert_int_equal(ls_format_safe(buf, 3, "ab\xc3\xbc", 4), 2);
-    assert_int_equal(ls_format_safe(buf, 3, "\n", 1), 0);
+    assert_int_equal(tw_text_safe(buf, 3, "ab\xc3\xbc", 4), 2);
+    assert_int_equal(tw_text_safe(buf, 3, "\n", 1), 0);
     assert_int_equal(ls_cut_columns("a\xc3\xbc"
                                     "b",
                                     4, 2),
