@@ -170,6 +170,8 @@ int options_parse(const struct command *command, int argc, char **argv, void *co
             return rc;
         }
     }
+    /* Operands were moved down; a command line among them ends here. */
+    argv[count + 1] = NULL;
     *operands = count;
     return 0;
 }

@@ -19,19 +19,6 @@ static struct tw_view cut_protocol(struct tw_view text, uint8_t *protocol)
     return text;
 }
 
-/* Port 0 lets the kernel choose; the parser of ranges knows ports from 1 on. */
-static int parse_port_zero(struct tw_view text, struct target *out, struct tw_error *error)
-{
-    struct tw_view address = {text.data, text.len - 2};
-
-    out->has_address = text.len > 2;
-    if (text.len <= 2) {
-        out->endpoint = (struct tw_endpoint){.v4 = {.sin_family = AF_INET}};
-        return 0;
-    }
-    return tw_address_parse(address, &out->endpoint, error);
-}
-
 static int parse_endpoint(struct tw_view text, struct target *out, struct tw_error *error)
 {
     static const char localhost[] = "localhost:";
@@ -44,10 +31,19 @@ static int parse_endpoint(struct tw_view text, struct target *out, struct tw_err
         text.data += sizeof(localhost) - 1;
         text.len -= sizeof(localhost) - 1;
         out->has_address = true;
+        if (memchr(text.data, ':', text.len))
+            return tw_error_set(error, EINVAL, "behind localhost: stands a port");
     }
-    if (tw_view_equals(text, "0") ||
-        (text.len > 1 && memcmp(text.data + text.len - 2, ":0", 2) == 0))
-        return parse_port_zero(text, out, error);
+    /* Port 0 lets the kernel choose; the parser of ranges knows ports from 1 on. */
+    out->endpoint = anywhere;
+    if (tw_view_equals(text, "0") || tw_view_equals(text, ":0"))
+        return 0;
+    if (text.len > 2 && memcmp(text.data + text.len - 2, ":0", 2) == 0) {
+        struct tw_view address = {text.data, text.len - 2};
+
+        out->has_address = true;
+        return tw_address_parse(address, &out->endpoint, error);
+    }
     rc = tw_listen_range_parse(text, &anywhere, &range, error);
     if (rc)
         return rc;
@@ -63,6 +59,7 @@ static int parse_endpoint(struct tw_view text, struct target *out, struct tw_err
 int target_parse(const char *text, struct target *out, struct tw_error *error)
 {
     struct target target = {0};
+    struct tw_error inner = {0};
     int rc;
 
     if (strncmp(text, "unix:", 5) == 0) {
@@ -72,8 +69,9 @@ int target_parse(const char *text, struct target *out, struct tw_error *error)
         *out = target;
         return 0;
     }
-    rc = parse_endpoint(cut_protocol(tw_view_of(text), &target.protocol), &target, error);
-    if (rc == 0)
-        *out = target;
-    return rc;
+    rc = parse_endpoint(cut_protocol(tw_view_of(text), &target.protocol), &target, &inner);
+    if (rc)
+        return tw_error_set(error, inner.code, "'%.60s' is no address: %s", text, inner.text);
+    *out = target;
+    return 0;
 }

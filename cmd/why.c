@@ -204,8 +204,13 @@ static int run_why(const void *argument, int operands, char **operand)
         fprintf(stderr, "tidewait why: %s\n", error.text);
         return code;
     }
-    if (operands && strcmp(operand[0], "--") == 0 && operands > 1)
-        code = why_command(config, operand + 1);
+    if (operands && strcmp(operand[0], "--") == 0) {
+        if (operands > 1)
+            return why_command(config, operand + 1);
+        tw_error_set(&error, EINVAL,
+                     "no command stands behind '--'; which address? or: why -- COMMAND...");
+    } else if (config->from && !config->to)
+        tw_error_set(&error, EINVAL, "--from '%.60s' needs --to, the destination", config->from);
     else if (config->to && operands)
         tw_error_set(&error, EINVAL, "--to asks about connect(); '%.60s' is one address too many",
                      operand[0]);
@@ -218,11 +223,7 @@ static int run_why(const void *argument, int operands, char **operand)
                      "which address? tidewait why 8080, why 127.0.0.1:8080, why "
                      "--to 10.0.0.5:5432, why -- COMMAND");
     for (int i = 0; !error.code && !config->to && i < operands; i++) {
-        int one;
-
-        if (strcmp(operand[0], "--") == 0)
-            break;
-        one = why_operand(config, operand[i]);
+        int one = why_operand(config, operand[i]);
         if (one > code)
             code = one;
     }

@@ -97,8 +97,8 @@ static void explain(struct seen *seen, const struct watch_end *end)
     else if (!seen->count && !config->quiet && !config->json)
         fprintf(stderr,
                 "tidewait why: none of the %llu calls of bind, listen and connect that were seen "
-                "met an address error\n",
-                (unsigned long long)seen->calls);
+                "met an address error; %u could not be looked at\n",
+                (unsigned long long)seen->calls, end->unseen);
 }
 
 int why_command(const struct why_config *config, char **argv)

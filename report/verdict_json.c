@@ -218,7 +218,10 @@ int report_verdict_json(const struct tw_verdict *verdict, const struct tw_messag
     json_t *root = verdict_object(&builder, verdict, message);
     int rc = builder.bad ? -ENOMEM : 0;
 
-    if (rc == 0 && (json_dumpf(root, out, 0) || fputc('\n', out) == EOF || fflush(out)))
+    /* jansson may run out of memory here, too. */
+    if (rc == 0 && json_dumpf(root, out, JSON_ENSURE_ASCII))
+        rc = ferror(out) ? -EIO : -ENOMEM;
+    if (rc == 0 && (fputc('\n', out) == EOF || fflush(out)))
         rc = -EIO;
     json_decref(root);
     return rc;

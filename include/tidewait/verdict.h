@@ -57,9 +57,9 @@ struct tw_question {
     const char *device;        /* SO_BINDTODEVICE; NULL: none */
     bool as_other;             /* ask as user `uid`, else as the caller */
     uint32_t uid;
-    int pid;                   /* the asking process, whose own sockets are told apart; 0: nobody */
+    int pid; /* the asking process, whose own sockets are told apart; 0: nobody */
     enum tw_netns_scope scope;
-    bool no_trial;             /* do not try the very bind() */
+    bool no_trial; /* do not try the very bind() */
 };
 
 enum tw_answer {
@@ -80,7 +80,7 @@ struct tw_verdict_holder {
 
 /* What the verdict rests on. */
 struct tw_verdict_evidence {
-    const char *kind;                   /* "socket", "sysctl", "rule", "address", "trial", ... */
+    const char *kind; /* "socket", "sysctl", "rule", "address", "trial", ... */
     const char *text;
     const struct tw_socket_row *socket; /* of kind "socket"; else NULL */
 };
@@ -104,13 +104,13 @@ struct tw_verdict {
     size_t evidence_count;
     struct tw_verdict_remedy *remedies; /* the gentlest first */
     size_t remedy_count;
-    int64_t free_in_ms; /* until time alone cures it; -1: it does not */
+    int64_t free_in_ms;  /* until time alone cures it; -1: it does not */
     const char **hidden; /* what could not be seen, and why */
     size_t hidden_count;
     struct tw_rules_lane lane; /* of connect without a source port; all 0 otherwise */
-    bool tried;         /* the kernel was asked by the very bind(), */
-    int trial_code;     /* and this is what it said: 0 or an errno */
-    bool disagrees;     /* its word is not what the rules predict: a defect of tidewait */
+    bool tried;                /* the kernel was asked by the very bind(), */
+    int trial_code;            /* and this is what it said: 0 or an errno */
+    bool disagrees;            /* its word is not what the rules predict: a defect of tidewait */
 };
 
 /* NULL with *error set when there is no memory or the question makes no sense (-EINVAL). */

@@ -15,7 +15,7 @@ const char *tw_blind_text(enum tw_blind flag)
          "TCP sockets that are bound but neither listen nor connect, because only sock_diag of "
          "Linux 6.8 or later lists them"},
         {TW_BLIND_PROCESSES,
-         "the descriptors of some processes, because only root may look into those of other users"},
+         "the descriptors of some processes, because this user has no right to look into them"},
         {TW_BLIND_HIDEPID, "the processes of other users, because /proc is mounted with hidepid"},
         {TW_BLIND_PID_NAMESPACE,
          "processes outside of this container, because /proc shows one pid namespace alone"},

@@ -57,7 +57,10 @@ static bool reuseaddr_helps(const struct tw_question *question)
     struct tw_trial trial = trial_of(question);
     bool tried = false;
 
+    /* Not with SO_REUSEPORT: a bind() that succeeds by it makes the kernel let others in as well.
+     */
     trial.reuseaddr = true;
+    trial.reuseport = false;
     return !question->reuseaddr && !question->no_trial &&
            tw_trial_bind(&trial, &tried, NULL) == 0 && tried;
 }
@@ -217,7 +220,7 @@ static void summarize(const struct bind_case *bind, const char *wanted, const st
                       local, remote, tw_state_name(row->protocol, row->state));
 }
 
-static const char *rule_text(enum tw_rules_reason reason)
+static const char *rule_text(enum tw_rules_reason reason, bool tried)
 {
     switch (reason) {
     case TW_REASON_LISTENS:
@@ -235,8 +238,10 @@ static const char *rule_text(enum tw_rules_reason reason)
         return "SO_REUSEPORT must have been set on the other socket before its bind(), and it was "
                "not";
     case TW_REASON_UNKNOWN_OPTIONS:
-        return "whether the two may share the port depends on options of the other socket that "
-               "are not visible; the kernel refused";
+        return tried ? "whether the two may share the port depends on options of the other socket "
+                       "that are not visible; the kernel refused"
+                     : "whether the two may share the port depends on options of the other socket "
+                       "that are not visible; the kernel was not asked, so this is a guess";
     case TW_REASON_NONE:
         break;
     }
@@ -247,7 +252,7 @@ static void add_evidence(struct bind_case *bind)
 {
     enum { SHOWN = 5 };
     const struct blockers *blockers = &bind->blockers;
-    const char *rule = rule_text(blockers->answer.reason);
+    const char *rule = rule_text(blockers->answer.reason, bind->draft->verdict.tried);
     unsigned all = 0;
 
     draft_socket(bind->draft, blockers_first(blockers));
@@ -288,7 +293,7 @@ static void add_socket_remedies(struct bind_case *bind, const struct owner *owne
             draft_text(draft, "sleep %lld", (long long)draft->verdict.free_in_ms / 1000 + 1), true,
             "the kernel gives the address back by itself");
     if (connections && reuseaddr_helps(bind->question))
-        draft_remedy(draft, "set SO_REUSEADDR on your listening socket before bind()", NULL, true,
+        draft_remedy(draft, "set SO_REUSEADDR on your socket before bind()", NULL, true,
                      "tried: with it this bind() succeeds now");
     if (connections)
         draft_remedy(draft, "drop these connections",
@@ -308,6 +313,8 @@ static void add_socket_remedies(struct bind_case *bind, const struct owner *owne
                      true,
                      "the kernel then never chooses it for a client; add the ports that are "
                      "reserved already, separated by commas");
+    if (bind->question->op == TW_OP_CONNECT)
+        return;
     if (strcmp(cause, "time-wait") == 0 || strcmp(cause, "leftover-connection") == 0)
         draft_remedy(draft, "let the server set SO_REUSEADDR from its first start on", NULL, true,
                      "connections inherit it from their listener; only then a restart works at "
@@ -332,7 +339,7 @@ static void explain_blockers(struct bind_case *bind)
                      "which end opened the connection: it is too busy to tell; by its port "
                      "it was taken for a %s's",
                      is_outbound(bind, row) ? "client" : "server");
-    if (row->inode && !row->reuseaddr && blockers->answer.reason == TW_REASON_UNKNOWN_OPTIONS)
+    if (blockers->answer.reason == TW_REASON_UNKNOWN_OPTIONS)
         draft->blind |= TW_BLIND_OPTIONS;
     summarize(bind, what, &owner);
     add_evidence(bind);
@@ -351,9 +358,10 @@ static int predict(struct bind_case *bind)
     bool wildcard = tw_endpoint_is_wildcard(&bind->request.local);
     int code = 0;
 
-    if (address->is_link_local_without_scope)
+    if (address->is_link_local_without_scope || bind_is_mapped_v6only(bind))
         code = EINVAL;
-    else if (!wildcard && (!address->local || address->tentative || address->dad_failed) &&
+    else if (!wildcard && bind->address_known &&
+             (!address->local || address->tentative || address->dad_failed) &&
              !tw_nonlocal_bind_allowed(bind->request.local.sa.sa_family))
         code = EADDRNOTAVAIL;
     /* IPv6 looks at the privilege first, IPv4 at the address. */
@@ -400,10 +408,18 @@ static int weigh(struct bind_case *bind, struct tw_error *error)
     int predicted = 0, rc;
 
     for (int round = 0; round < 2; round++) {
-        if ((rc = look(bind, error)))
-            return rc;
-        predicted = predict(bind);
+        struct tw_error blind = {0};
+
+        rc = look(bind, &blind);
+        predicted = rc ? -1 : predict(bind);
         try_it(bind->draft);
+        if (rc && !verdict->tried)
+            return tw_error_set(error, -rc, "%s", blind.text);
+        /* Without a list of sockets the kernel's own answer is still one. */
+        if (rc)
+            draft_hidden(bind->draft, "all sockets: %s", blind.text);
+        if (rc && access("/proc/self", F_OK))
+            bind->draft->blind |= TW_BLIND_PROC;
         if (!verdict->tried || predicted == verdict->trial_code)
             return predicted < 0 ? EADDRINUSE : predicted;
         if (predicted < 0)
@@ -412,6 +428,7 @@ static int weigh(struct bind_case *bind, struct tw_error *error)
     /* Policies are not among the rules; nor can sockets be counted that nobody may list. */
     verdict->disagrees = tw_endpoint_port(&bind->request.local) && verdict->trial_code != EPERM &&
                          verdict->trial_code != EACCES &&
+                         !(verdict->trial_code == EADDRNOTAVAIL && !bind->address_known) &&
                          !(verdict->trial_code == EADDRINUSE &&
                            bind->draft->blind & (TW_BLIND_BOUND | TW_BLIND_SOCK_DIAG));
     return verdict->trial_code;
@@ -502,7 +519,7 @@ int verdict_bind(struct draft *draft, struct tw_error *error)
     tw_limits_read(&bind.limits);
     bind.denied = port && port < bind.limits.unprivileged_port_start &&
                   (question->as_other ? question->uid != 0 : !has_bind_capability());
-    tw_address_status(&question->local, &bind.address);
+    bind.address_known = tw_address_status(&question->local, &bind.address) == 0;
     code = weigh(&bind, error);
     if (code >= 0) {
         explain(&bind, code);

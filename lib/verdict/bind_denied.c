@@ -88,6 +88,14 @@ void bind_address(struct bind_case *bind)
                  false, "or IP_FREEBIND on this one socket: for addresses that fail over");
 }
 
+bool bind_is_mapped_v6only(const struct bind_case *bind)
+{
+    const struct tw_endpoint *local = &bind->request.local;
+
+    return bind->request.v6only && local->sa.sa_family == AF_INET6 &&
+           IN6_IS_ADDR_V4MAPPED(&local->v6.sin6_addr);
+}
+
 void bind_invalid(struct bind_case *bind)
 {
     struct draft *draft = bind->draft;
@@ -103,6 +111,16 @@ void bind_invalid(struct bind_case *bind)
                        "after connect() or listen()");
         draft_remedy(draft, "make a new socket for the new address", NULL, true,
                      "there is no way to take a socket's port away");
+        return;
+    }
+    if (bind_is_mapped_v6only(bind)) {
+        draft_answer(draft, TW_ANSWER_DENIED, EINVAL, "mapped-v6only");
+        draft_summary(draft, "%s is an IPv4 address, and the socket is IPV6_V6ONLY.", text);
+        draft_evidence(draft, "rule",
+                       "an IPv6 socket takes addresses of the form ::ffff:a.b.c.d "
+                       "only when IPV6_V6ONLY is off");
+        draft_remedy(draft, "use an IPv4 socket, or turn IPV6_V6ONLY off", NULL, true,
+                     "net.ipv6.bindv6only decides where the program does not say");
         return;
     }
     draft_answer(draft, TW_ANSWER_DENIED, EINVAL, "scope-missing");

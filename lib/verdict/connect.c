@@ -28,6 +28,7 @@ struct lane_case {
     struct tw_limits limits;
     struct tw_ports ephemeral;
     struct tw_ports polluting; /* ports on which some socket is bound */
+    struct tw_ports elsewhere; /* that have connections, to whatever destination */
     struct tw_socket_row *rows;
     size_t count, room;
     uint32_t first_expiry_ms; /* of its TIME_WAITs; 0: none */
@@ -71,6 +72,10 @@ static int keep_bound(const struct tw_socket_row *row, void *context)
 
     if (!tw_ports_has(&lane->ephemeral, port))
         return 0;
+    if (row->protocol == IPPROTO_TCP && row->state != TCP_LISTEN && row->state != TCP_CLOSE) {
+        tw_ports_add(&lane->elsewhere, port);
+        return 0;
+    }
     tw_ports_add(&lane->polluting, port);
     return append((void **)&lane->bound_inodes, &lane->bound_count, &lane->bound_room, &row->inode,
                   sizeof(row->inode))
@@ -87,14 +92,10 @@ static int look(struct lane_case *lane, struct tw_error *error)
         .remote = &lane->destination,
         .blind = &lane->draft->blind,
     };
-    struct tw_sockets_query bound = {
-        .protocol = protocol,
-        .state_mask = TW_STATE_MASK(TCP_LISTEN) | TW_STATE_MASK(TCP_CLOSE),
-        .blind = &lane->draft->blind,
-    };
+    struct tw_sockets_query every = {.protocol = protocol, .blind = &lane->draft->blind};
     int rc = tw_sockets_each(&to, keep_lane, lane, error);
 
-    return rc ? rc : tw_sockets_each(&bound, keep_bound, lane, error);
+    return rc ? rc : tw_sockets_each(&every, keep_bound, lane, error);
 }
 
 /* --- who fills it ----------------------------------------------------------------------------- */
@@ -300,15 +301,40 @@ static void explain_half_full(struct lane_case *lane)
     add_lane_remedies(lane);
 }
 
+/* A port that a program bound before connect() is lost for every destination, one that the kernel
+ * chose is not, and nobody but the kernel knows which it was. */
+static void hint_at_bound_connections(struct lane_case *lane)
+{
+    struct tw_ports used = lane->elsewhere;
+    size_t count;
+
+    for (size_t i = 0; i < lane->count; i++)
+        tw_ports_remove(&used, tw_endpoint_port(&lane->rows[i].local));
+    tw_ports_remove_all(&used, &lane->polluting);
+    count = tw_ports_count(&used);
+    if (count * 2 >= lane->lane.free && count)
+        draft_hidden(lane->draft,
+                     "which of %zu ports with connections to other destinations were bound before "
+                     "connect(): those are not free, so there may be fewer than %u",
+                     count, lane->lane.free);
+}
+
 static void explain_free(struct lane_case *lane)
 {
     struct draft *draft = lane->draft;
     const char *to = endpoint_text(draft, &lane->destination);
 
     draft_answer(draft, TW_ANSWER_FREE, 0, NULL);
+    if (!lane->limits.port_last) {
+        draft_summary(draft, "How many source ports are left for %s cannot be told.", to);
+        draft_hidden(draft, "the range of source ports: /proc/sys/net cannot be read");
+        draft->blind |= TW_BLIND_PROC;
+        return;
+    }
     draft_summary(draft, "%u of %u source ports are free for %s.", lane->lane.free,
                   lane->lane.ports, to);
     add_lane_evidence(lane);
+    hint_at_bound_connections(lane);
     if (lane->lane.ports < RANGE_SMALL) {
         draft->verdict.cause = "range-too-small";
         draft_summary(draft,
@@ -457,8 +483,11 @@ static int find_source(struct lane_case *lane)
 static int explain_no_source(struct lane_case *lane, int code)
 {
     struct draft *draft = lane->draft;
-    const char *to = endpoint_text(draft, &lane->destination);
+    const char *to = endpoint_text(draft, &lane->destination), *address;
+    struct tw_endpoint bare = lane->destination;
 
+    tw_endpoint_set_port(&bare, 0);
+    address = endpoint_text(draft, &bare);
     if (lane->destination.sa.sa_family == AF_INET6 && tw_ipv6_enabled(NULL) == TW_NO) {
         parts_ipv6_disabled(draft, to);
         return 0;
@@ -471,7 +500,7 @@ static int explain_no_source(struct lane_case *lane, int code)
     draft_summary(draft, "The kernel has no way to %s: %s.", to, strerrordesc_np(code));
     draft_evidence(draft, "trial", "connect() of a UDP socket, which sends nothing: %s",
                    tw_errno_name(code));
-    draft_remedy(draft, "see the route", draft_text(draft, "ip route get %s", to), true,
+    draft_remedy(draft, "see the route", draft_text(draft, "ip route get %s", address), true,
                  "this is no lack of ports");
     return 0;
 }
@@ -496,7 +525,9 @@ static void weigh(struct lane_case *lane)
                              IN6_IS_ADDR_LOOPBACK(&lane->destination.v6.sin6_addr));
     lane->lane = tw_rules_lane(&request, &lane->polluting, lane->rows, lane->count);
     lane->draft->verdict.lane = lane->lane;
-    if (lane->lane.free + lane->lane.reusable == 0)
+    if (!lane->limits.port_last)
+        explain_free(lane);
+    else if (lane->lane.free + lane->lane.reusable == 0)
         explain_exhausted(lane);
     else if (explain_conntrack(lane))
         return;

@@ -40,6 +40,7 @@ const struct tw_cause tw_causes[] = {
     {"policy-denied", "a security policy (BPF, Landlock, SELinux, AppArmor, seccomp) refuses it"},
     {"already-bound", "the socket has an address already: bind() works once"},
     {"scope-missing", "a link-local IPv6 address needs its interface: fe80::1%eth0"},
+    {"mapped-v6only", "an IPv4 address in IPv6 form, on a socket that is IPV6_V6ONLY"},
     /* connect */
     {"lane-exhausted", "every source port to this destination is in use or in TIME_WAIT"},
     {"lane-half-full", "half of the source ports are gone: each connect() scans the full half in vain first"},

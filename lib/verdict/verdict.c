@@ -21,6 +21,15 @@ static int check(const struct tw_question *question, struct tw_error *error)
                             question->protocol);
     if (family != AF_INET && family != AF_INET6)
         return tw_error_set(error, EINVAL, "the question has no IPv4 or IPv6 address");
+    if (question->op == TW_OP_CONNECT && question->local.sa.sa_family != AF_UNSPEC &&
+        tw_endpoint_unmap(&question->local).sa.sa_family !=
+            tw_endpoint_unmap(&question->remote).sa.sa_family) {
+        char local[TW_ENDPOINT_TEXT_MAX], remote[TW_ENDPOINT_TEXT_MAX];
+
+        return tw_error_set(error, EINVAL, "%s and %s are addresses of different families",
+                            tw_endpoint_format(&question->local, local),
+                            tw_endpoint_format(&question->remote, remote));
+    }
     return 0;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Each call that `load` makes of libc fails in turn (fault.c): never a crash, a hang, a descriptor left
-# open or a lost result. Either the run is refused with one line and an exit status of its own, or it is
-# done, its accounts balance, and what could not be written is told.
+# Each call that `load` and `why` make of libc fails in turn (fault.c): never a crash, a hang, a descriptor
+# left open or a lost result. Either the run is refused with one line and an exit status of its own, or it
+# is done, its accounts balance, and what could not be written is told.
 # shellcheck disable=SC2154,SC2086 # the variables are set in net.bash and hold one word each
 bats_require_minimum_version 1.5.0
 load ../net/net
@@ -127,3 +127,50 @@ all_of() {
 @test "epoll_pwait2: --peak" { shape=(--peak --rate 50/s) && each epoll_pwait2 ENOMEM "5 1+"; }
 @test "realloc" { each realloc ENOMEM "$(all_of 9 realloc) 1+"; }
 @test "reallocarray" { each reallocarray ENOMEM "$(all_of 16 reallocarray) 1+ 5+"; }
+
+# --- why ---------------------------------------------------------------------------------------------
+
+# each_why FUNCTION ERRNO "N..." ARGS: fails the function at each N while `why` is asked about an address
+# that a server has. It is answered, or refused with one line; "free" would be wrong, whatever fails.
+each_why() {
+  local function=$1 code=$2 numbers=$3 number found='' at=$BATS_TEST_TMPDIR/why
+  shift 3
+  case $function in *alloc*) [ -z "$sanitizer" ] || skip "memory is the sanitizer's here" ;; esac
+  for number in $numbers; do
+    rm -f "$at.log"
+    status=0
+    limit=20 in_server env LD_PRELOAD="$sanitizer$FAULT_SO" FAULT="$function:$number:$code" FAULT_LOG="$at.log" \
+      "$TIDEWAIT" why "$@" >"$at.out" 2>"$at.err" || status=$?
+    if [ "$status" -ge 99 ] || [ ! -s "$at.log" ]; then
+      found+="$function:$number: exit status $status"$'\n'
+    elif grep -q ^leak "$at.log"; then
+      found+="$function:$number: $(grep ^leak "$at.log")"$'\n'
+    elif [ "$status" -eq 1 ] && [ -s "$at.out" ] && [ ! -s "$at.err" ]; then
+      :
+    elif [ "$status" -lt 2 ] || [ -s "$at.out" ] || [ "$(wc -l <"$at.err")" -ne 1 ] || ! grep -q '^tidewait' "$at.err"; then
+      found+="$function:$number: exit status $status$(sed 's/^/\n    /' "$at.err" "$at.out")"$'\n'
+    fi
+  done
+  printf '%s' "$found"
+  [ -z "$found" ]
+}
+
+# all_of_why FUNCTION MOST ARGS: 1 2 3 ... up to the number of calls without faults.
+all_of_why() {
+  local function=$1 most=$2
+  shift 2
+  in_server env LD_PRELOAD="$sanitizer$FAULT_SO" FAULT="$function:0:EIO" FAULT_LOG="$BATS_TEST_TMPDIR/count.log" \
+    "$TIDEWAIT" why "$@" >/dev/null 2>&1 || true
+  seq 1 "$(awk -v most="$most" '$1 == "calls" { print ($2 < most ? $2 : most) }' "$BATS_TEST_TMPDIR/count.log")"
+}
+
+@test "why: nothing fails" { each_why close EIO 0 $server:80; }
+# malloc() is left out: glibc itself crashes in getpwuid() when it has no memory for its databases (2.36).
+@test "why: malloc, JSON" { each_why malloc ENOMEM "$(all_of_why malloc 999 --json $server:80 | tail -n 60)" --json $server:80; }
+@test "why: calloc" { each_why calloc ENOMEM "$(all_of_why calloc 40 $server:80) 1+ 3+" $server:80; }
+@test "why: realloc" { each_why realloc ENOMEM "$(all_of_why realloc 40 $server:80) 1+" $server:80; }
+@test "why: socket: EMFILE" { each_why socket EMFILE "1 2 3 4 5 6 1+ 2+" $server:80; }
+@test "why: open: EMFILE" { each_why open EMFILE "$(all_of_why open 60 $server:80) 1+ 5+" $server:80; }
+@test "why: read" { each_why read EIO "$(all_of_why read 20 $server:80) 1+" $server:80; }
+@test "why: fopen" { each_why fopen EMFILE "1 2 3 1+" $server:80; }
+@test "why: pthread_create" { each_why pthread_create EAGAIN "1 1+" --as 65534 $server:80; }

@@ -55,6 +55,7 @@ cause() {
 @test "policy-denied" { cause policy-denied; }
 @test "already-bound" { cause already-bound; }
 @test "scope-missing" { cause scope-missing; }
+@test "mapped-v6only" { cause mapped-v6only; }
 @test "lane-exhausted" { cause lane-exhausted; }
 @test "lane-half-full" { cause lane-half-full; }
 @test "bucket-polluted" { cause bucket-polluted; }

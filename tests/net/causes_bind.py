@@ -579,3 +579,11 @@ def scope_missing(world):
     ip("-6 addr add fe80::77/64 dev cable nodad")
     return refused(["[fe80::77]:8080"], "EINVAL", lambda: try_bind("[fe80::77]:8080"), cure=None,
                    others=[["[fe80::77%cable]:8080"]])
+
+
+@maker("mapped-v6only", needs=["ipv6"])
+def mapped_v6only(world):
+    """an IPv4 address in IPv6 form, on a socket with IPV6\\_V6ONLY"""
+    return refused(["[::ffff:127.0.0.1]:8080", "--v6only"], "EINVAL",
+                   lambda: try_bind("[::ffff:127.0.0.1]:8080", v6only=True), cure=None,
+                   others=[["[::ffff:127.0.0.1]:8080"]])

@@ -103,7 +103,7 @@ def ip(*arguments):
     subprocess.run(["ip", *" ".join(arguments).split()], check=True, timeout=10)
 
 
-def until(condition, seconds=3):
+def until(condition, seconds=10):
     """Waits for what the kernel does behind our back."""
     end = time.monotonic() + seconds
     while not condition():
