@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ls_json.h"
+#include "tidewait/limits.h"
 #include "tidewait/text.h"
 
 /* Counters of states: by number, and in the place of 0, which is none, TCP's TCP_CLOSE, since it
@@ -84,9 +85,12 @@ bool ls_groups_need_listeners(enum ls_by by)
 
 int ls_groups_enter(struct ls_groups *groups, const struct tw_netns *netns)
 {
+    struct tw_limits limits;
     struct tw_netns *more;
 
     groups->listening = (struct tw_ports){0};
+    tw_limits_read(&limits);
+    tw_limits_ephemeral(&limits, &groups->ephemeral);
     if (!netns)
         return 0;
     more = realloc(groups->netns, (groups->netns_count + 1) * sizeof(*more));
@@ -117,11 +121,17 @@ static bool is_connected(const struct tw_socket_row *row)
     return tw_endpoint_port(&row->remote) != 0;
 }
 
-/* A connection to a port that is listened on here came in. */
+/* A connection to a port that is listened on here came in; so did one from a client's port to a
+ * port that is none, whose server has ended. */
 static enum direction direction_of(const struct ls_groups *groups, const struct tw_socket_row *row)
 {
-    return !is_connected(row) || (row->protocol == IPPROTO_TCP &&
-                                  tw_ports_has(&groups->listening, tw_endpoint_port(&row->local)))
+    uint16_t local = tw_endpoint_port(&row->local), remote = tw_endpoint_port(&row->remote);
+
+    if (!is_connected(row))
+        return DIRECTION_IN;
+    return row->protocol == IPPROTO_TCP && (tw_ports_has(&groups->listening, local) ||
+                                            (tw_ports_has(&groups->ephemeral, remote) &&
+                                             !tw_ports_has(&groups->ephemeral, local)))
                ? DIRECTION_IN
                : DIRECTION_OUT;
 }

@@ -27,6 +27,7 @@ struct ls_groups {
     enum ls_by by;
     struct ls_owners *owners;
     struct tw_ports listening; /* ports of this namespace's listeners: what comes in there */
+    struct tw_ports ephemeral; /* the ports that it gives to clients */
     struct tw_netns *netns;    /* those met */
     size_t netns_count;
     struct table groups;

@@ -583,7 +583,7 @@ def scope_missing(world):
 
 @maker("mapped-v6only", needs=["ipv6"])
 def mapped_v6only(world):
-    """an IPv4 address in IPv6 form, on a socket with IPV6\\_V6ONLY"""
+    """an IPv4 address in IPv6 form, on a socket with IPV6_V6ONLY"""
     return refused(["[::ffff:127.0.0.1]:8080", "--v6only"], "EINVAL",
                    lambda: try_bind("[::ffff:127.0.0.1]:8080", v6only=True), cure=None,
                    others=[["[::ffff:127.0.0.1]:8080"]])
