@@ -43,7 +43,7 @@ static int spawn(char *const argv[], int out, pid_t *pid)
 /* Takes what is there; the rest is read and thrown away, so that the program never waits for us. */
 static void take(int in, char *out, size_t size, size_t *used)
 {
-    char rest[512];
+    char rest[512] = "";
     ssize_t got;
 
     for (;;) {

@@ -9,9 +9,10 @@
 /* Text from outside (a command line, a name), harmless on a terminal. */
 static void print_safe(const char *text, FILE *out)
 {
-    char buf[2048];
+    char buf[2048] = "";
+    size_t len = tw_text_safe(buf, sizeof(buf), text, strlen(text));
 
-    fwrite(buf, 1, tw_text_safe(buf, sizeof(buf), text, strlen(text)), out);
+    fwrite(buf, 1, len, out);
 }
 
 /* "  cause      ", or as many blanks when there is no label. */

@@ -78,23 +78,15 @@ static bool same_endpoint(const struct tw_endpoint *a, const struct tw_endpoint 
     return tw_endpoint_same_address(a, b) && tw_endpoint_port(a) == tw_endpoint_port(b);
 }
 
-static bool is_loopback(const struct tw_endpoint *endpoint)
-{
-    struct tw_endpoint local = tw_endpoint_unmap(endpoint);
-
-    return local.sa.sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&local.v6.sin6_addr)
-                                          : ntohl(local.v4.sin_addr.s_addr) >> 24 == 127;
-}
-
 /* A reservation is made by a connection of a socket to itself on the loopback, closed at once: one
  * TIME_WAIT, on a port of the ephemeral range, and nothing else on the port. */
 static bool is_parked(const struct bind_case *bind, const struct tw_socket_row *row)
 {
     uint16_t port = tw_endpoint_port(&row->local);
 
-    return bind->blockers.count == 1 && row->state == TCP_TIME_WAIT && is_loopback(&row->local) &&
-           is_loopback(&row->remote) && port >= bind->limits.port_first &&
-           port <= bind->limits.port_last;
+    return bind->blockers.count == 1 && row->state == TCP_TIME_WAIT &&
+           parts_is_loopback(&row->local) && parts_is_loopback(&row->remote) &&
+           port >= bind->limits.port_first && port <= bind->limits.port_last;
 }
 
 static const char *cause_of_listener(const struct bind_case *bind, const struct tw_socket_row *row)

@@ -520,18 +520,14 @@ static void weigh(struct lane_case *lane)
 
     /* 2 means on the loopback only. */
     if (lane->limits.tw_reuse == 2)
-        request.tw_reuse &= ntohl(lane->destination.v4.sin_addr.s_addr) >> 24 == 127 ||
-                            (lane->destination.sa.sa_family == AF_INET6 &&
-                             IN6_IS_ADDR_LOOPBACK(&lane->destination.v6.sin6_addr));
+        request.tw_reuse &= parts_is_loopback(&lane->destination);
     lane->lane = tw_rules_lane(&request, &lane->polluting, lane->rows, lane->count);
     lane->draft->verdict.lane = lane->lane;
-    if (!lane->limits.port_last)
-        explain_free(lane);
-    else if (lane->lane.free + lane->lane.reusable == 0)
+    if (lane->limits.port_last && lane->lane.free + lane->lane.reusable == 0)
         explain_exhausted(lane);
     else if (explain_conntrack(lane))
         return;
-    else if (lane->lane.free_first + lane->lane.reusable_first == 0)
+    else if (lane->limits.port_last && lane->lane.free_first + lane->lane.reusable_first == 0)
         explain_half_full(lane);
     else
         explain_free(lane);

@@ -63,9 +63,10 @@ const char *draft_text(struct draft *draft, const char *format, ...)
 
 const char *draft_copy(struct draft *draft, const char *text)
 {
-    char *copy = keep_bytes(draft, strlen(text) + 1);
+    size_t size = strlen(text) + 1;
+    char *copy = keep_bytes(draft, size);
 
-    return copy ? strcpy(copy, text) : "";
+    return copy ? memcpy(copy, text, size) : "";
 }
 
 /* Room for one more element of `size` bytes behind `count`, zeroed. NULL when there is none. */

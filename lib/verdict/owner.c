@@ -222,7 +222,7 @@ static void end_processes(struct draft *draft, const char *before, const char *a
     const struct tw_verdict *verdict = &draft->verdict;
     const char *pids = "";
 
-    for (size_t i = 0; i < verdict->holder_count; i++)
+    for (size_t i = 0; verdict->holders && i < verdict->holder_count; i++)
         if (verdict->holders[i].process.pid > 1)
             pids = draft_text(draft, "%s %d", pids, verdict->holders[i].process.pid);
     if (*pids)
@@ -261,7 +261,7 @@ void owner_remedies(struct draft *draft, const struct owner *owner, const char *
                      "it has already");
         break;
     case OWNER_CONTAINER:
-        if (strcmp(process->comm, "docker-proxy") == 0)
+        if (process && strcmp(process->comm, "docker-proxy") == 0)
             draft_remedy(draft, "stop the container",
                          draft_text(draft, "docker stop $(docker ps -q --filter publish=%s)", what),
                          false, "docker-proxy ends with its container");

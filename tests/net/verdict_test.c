@@ -24,7 +24,7 @@ static struct tw_verdict *verdict_of(const struct tw_question *question)
     if (!verdict)
         fail_msg("no verdict: %s", error.text);
     assert_int_equal(error.code, 0);
-    assert_false(verdict->disagrees);
+    assert_true(verdict && !verdict->disagrees);
     return verdict;
 }
 

@@ -37,7 +37,7 @@ static int recognise(struct tw_view text, char out[RESULT_MAX])
     if (rc) {
         assert_int_equal(rc, -ENOENT);
         assert_memory_equal(&message, &untouched, sizeof(message));
-        strcpy(out, "none");
+        snprintf(out, RESULT_MAX, "none");
         return rc;
     }
     assert_non_null(message.program);
@@ -443,7 +443,7 @@ static void test_messages(void **state)
         char out[RESULT_MAX];
 
         recognise(guard_view(&guard, messages[i].text, len), out);
-        if (strcmp(out, messages[i].expect) && ++wrong)
+        if (strcmp(out, messages[i].expect) != 0 && ++wrong)
             print_error("'%s':\n  '%s' instead of\n  '%s'\n", messages[i].text, out,
                         messages[i].expect);
         while (len-- > 0)
