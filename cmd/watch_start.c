@@ -19,8 +19,8 @@
 #elif defined(__aarch64__)
 #define ARCH AUDIT_ARCH_AARCH64
 #else
-#define ARCH 0 /* a machine on which nobody has tried whether bind() is a system call of its own \
-                */
+/* Nobody has tried whether bind() is a system call of its own there. */
+#define ARCH 0
 #endif
 
 /* Linux 5.19. Not in all headers. */
