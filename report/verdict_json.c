@@ -216,13 +216,13 @@ int report_verdict_json(const struct tw_verdict *verdict, const struct tw_messag
 {
     struct builder builder = {false};
     json_t *root = verdict_object(&builder, verdict, message);
-    int rc = builder.bad ? -ENOMEM : 0;
+    /* Written at once: half an object is worse than none, and jansson may run out of memory too. */
+    char *text = builder.bad ? NULL : json_dumps(root, JSON_ENSURE_ASCII);
+    int rc = text ? 0 : -ENOMEM;
 
-    /* jansson may run out of memory here, too. */
-    if (rc == 0 && json_dumpf(root, out, JSON_ENSURE_ASCII))
-        rc = ferror(out) ? -EIO : -ENOMEM;
-    if (rc == 0 && (fputc('\n', out) == EOF || fflush(out)))
+    if (text && (fputs(text, out) == EOF || fputc('\n', out) == EOF || fflush(out)))
         rc = -EIO;
+    free(text);
     json_decref(root);
     return rc;
 }
