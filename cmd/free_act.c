@@ -17,7 +17,9 @@
 
 /* docker waits for as long as it is told and then needs a moment more; so do the others. */
 #define TOOL_GRACE_NS (5 * TW_NS_PER_S)
-#define KILL_WAIT_NS  (5 * TW_NS_PER_S)
+/* How long a process may take to end when its manager says that it has ended it. */
+#define RELEASE_NS   (2 * TW_NS_PER_S)
+#define KILL_WAIT_NS (5 * TW_NS_PER_S)
 
 static void end_step(struct step *step, enum step_result result, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -316,6 +318,16 @@ static void remove_file(struct step *step, const struct act_how *how)
 /* --- all of it ----------------------------------------------------------------------------------
  */
 
+/* A tool may be back a moment before the process has let go of the socket; the next look must not
+ * take it for a holder of its own. */
+static void await_release(const struct step *step, const struct act_how *how)
+{
+    uint64_t end = tw_clock_ns() + RELEASE_NS;
+
+    while (holds_socket(step->process.pid, step->inode) && tw_clock_ns() < end && !is_stopped(how))
+        poll(NULL, 0, 20);
+}
+
 static void use_tools(struct plan *plan, const struct act_how *how)
 {
     for (size_t i = 0; i < plan->count && !is_stopped(how); i++) {
@@ -329,8 +341,11 @@ static void use_tools(struct plan *plan, const struct act_how *how)
         else if (step->kind == STEP_PROXY)
             stop_published(step, how);
         for (size_t j = 0; over && j < plan->count; j++)
-            if (plan->steps[j].instead == i)
+            if (plan->steps[j].instead == i) {
+                if (step->result == RESULT_DONE)
+                    await_release(&plan->steps[j], how);
                 end_step(&plan->steps[j], RESULT_NEEDLESS, "not needed");
+            }
     }
 }
 

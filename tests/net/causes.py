@@ -23,9 +23,10 @@ import time
 
 import causes_bind  # noqa: F401 (declares its makers)
 import causes_connect  # noqa: F401
-from causes_kit import LIMIT, PR_SET_PDEATHSIG, Skip, World, call, cause_of, makers, until
+from causes_kit import (LIMIT, PR_SET_PDEATHSIG, Skip, World, call, cause_of, in_pid_namespace, makers, public,
+                        until)
 
-TIDEWAIT = os.path.abspath(os.environ.get("TIDEWAIT", os.path.dirname(__file__) + "/../../build/tidewait"))
+TIDEWAIT = public(os.environ.get("TIDEWAIT", os.path.dirname(__file__) + "/../../build/tidewait"))
 
 
 def ask(situation, arguments):
@@ -120,6 +121,8 @@ def perform(name, folder, with_tool):
     try:
         if "root" in needs and os.geteuid() != 0:
             raise Skip("needs root")
+        if "every process" in needs and in_pid_namespace():
+            raise Skip("needs the first pid namespace, where every process is seen")
         if "ipv6" in needs and not os.path.exists("/proc/sys/net/ipv6"):
             raise Skip("this kernel has no IPv6")
         with World(folder) as world:

@@ -226,7 +226,7 @@ def inherited_orphans(world):
     return here_taken(pids)
 
 
-@maker("in-flight-fd", needs=["root"])
+@maker("in-flight-fd", needs=["root", "every process"])
 def in_flight_fd(world):
     """the descriptor waits in a Unix socket (SCM_RIGHTS), nobody has received it"""
     def send():

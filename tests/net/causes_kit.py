@@ -1,15 +1,18 @@
 """What the makers of causes.py are built from: private networks, processes that hold sockets, sockets,
 and a real try of what is asked about."""
+import atexit
 import ctypes
 import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 NOBODY = 65534
@@ -101,6 +104,25 @@ def ports(first, last):
 
 def ip(*arguments):
     subprocess.run(["ip", *" ".join(arguments).split()], check=True, timeout=10)
+
+
+def public(path):
+    """The program where every user may run it: a checkout may lie in a folder of root's alone."""
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    while folder != "/" and os.stat(folder).st_mode & 0o001:
+        folder = os.path.dirname(folder)
+    if folder == "/" or os.geteuid() != 0:
+        return path
+    folder, owner = tempfile.mkdtemp(), os.getpid()
+    os.chmod(folder, 0o755)
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    return shutil.copy(path, folder)
+
+
+def in_pid_namespace():
+    """Whether there are processes outside that /proc does not show: nobody can be sure who has a socket then."""
+    return os.readlink("/proc/self/ns/pid") != "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 
 
 def until(condition, seconds=10):

@@ -305,7 +305,7 @@ fake() {
     wait_for grep -q ready "$BATS_TEST_TMPDIR/init.out"
     init=$(cat "/proc/$!/task/$!/children")
     init=${init% }
-    run -1 within nsenter -t "$init" -p -m -- "$TIDEWAIT" free -y --force $PORT
+    run -1 within nsenter -t "$init" -p -m -r -w -- "$TIDEWAIT" free -y --force $PORT
     [[ $output == *"not freed  python3 is pid 1"* ]]
     lives "$init"
 }
@@ -469,7 +469,7 @@ END
     init=$(cat "/proc/$!/task/$!/children")
     init=${init% }
     fake systemctl 0 'kill -USR1 1'
-    run -0 within nsenter -t "$init" -p -m -- "$TIDEWAIT" free -y --force $PORT < /dev/null
+    run -0 within nsenter -t "$init" -p -m -r -w -- "$TIDEWAIT" free -y --force $PORT < /dev/null
     [[ $output == *"plan       stop the socket unit: systemctl stop demo.socket"* ]]
     [[ $output != *TERM* ]]
     [ "$(cat "$BATS_TEST_TMPDIR/calls")" = "systemctl stop demo.socket" ]
