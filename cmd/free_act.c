@@ -18,7 +18,9 @@
 /* docker waits for as long as it is told and then needs a moment more; so do the others. */
 #define TOOL_GRACE_NS (5 * TW_NS_PER_S)
 /* How long a process may take to end when its manager says that it has ended it. */
-#define RELEASE_NS   (2 * TW_NS_PER_S)
+#define RELEASE_NS (2 * TW_NS_PER_S)
+/* How long the peers of an ended process are given to acknowledge that it closes. */
+#define CLOSING_MS   200
 #define KILL_WAIT_NS (5 * TW_NS_PER_S)
 
 static void end_step(struct step *step, enum step_result result, const char *format, ...)
@@ -215,7 +217,7 @@ static void send_kill(struct plan *plan)
 
 static void end_processes(struct plan *plan, const struct act_how *how)
 {
-    size_t left;
+    size_t left, ended = 0;
 
     for (size_t i = 0; i < plan->count; i++) {
         struct step *step = &plan->steps[i];
@@ -228,6 +230,12 @@ static void end_processes(struct plan *plan, const struct act_how *how)
         send_kill(plan);
         left = await_ends(plan, "KILL", KILL_WAIT_NS, how);
     }
+    for (size_t i = 0; i < plan->count; i++)
+        ended += plan->steps[i].kind == STEP_END && plan->steps[i].result == RESULT_DONE;
+    /* Its connections are being closed; what of them stays is known when the peers have answered.
+     */
+    if (ended)
+        poll(NULL, 0, CLOSING_MS);
     for (size_t i = 0; left && i < plan->count; i++) {
         struct step *step = &plan->steps[i];
 

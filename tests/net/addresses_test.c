@@ -37,13 +37,13 @@ static int bind_errno(const char *address, uint16_t port)
 
 static void need_pair(void)
 {
-    need(run("ip link add tw0 type veth peer name tw1 2>/dev/null") == 0,
+    need(shell("ip link add tw0 type veth peer name tw1 2>/dev/null") == 0,
          "no veth pair can be made here");
 }
 
 static void drop_pair(void)
 {
-    assert_int_equal(run("ip link del tw0"), 0);
+    assert_int_equal(shell("ip link del tw0"), 0);
 }
 
 static void status_of_plain_addresses(void **state)
@@ -82,9 +82,9 @@ static void status_names_the_interface(void **state)
 {
     (void)state;
     need_pair();
-    assert_int_equal(run("ip addr add 10.79.0.1/24 dev tw0; ip addr add 10.79.1.1/24 dev tw1;"
-                         "ip -6 addr add fd79::1/64 dev tw1 nodad; ip link set tw1 up;"
-                         "ip link set tw0 up; ip route add local 10.80.0.0/16 dev lo"),
+    assert_int_equal(shell("ip addr add 10.79.0.1/24 dev tw0; ip addr add 10.79.1.1/24 dev tw1;"
+                           "ip -6 addr add fd79::1/64 dev tw1 nodad; ip link set tw1 up;"
+                           "ip link set tw0 up; ip route add local 10.80.0.0/16 dev lo"),
                      0);
     assert_string_equal(status_of("10.79.0.1").device, "tw0");
     assert_string_equal(status_of("10.79.1.1").device, "tw1");
@@ -94,8 +94,8 @@ static void status_names_the_interface(void **state)
     assert_false(status_of("10.79.0.2").local);
     assert_int_equal(bind_errno("10.79.0.2", 0), EADDRNOTAVAIL);
     assert_int_equal(
-        run("ip route add default via 10.79.0.2; ip route add prohibit 10.81.0.0/16;"
-            "ip route add unreachable 10.82.0.0/16; ip route add blackhole 10.83.0.0/16"),
+        shell("ip route add default via 10.79.0.2; ip route add prohibit 10.81.0.0/16;"
+              "ip route add unreachable 10.82.0.0/16; ip route add blackhole 10.83.0.0/16"),
         0);
     assert_false(status_of("192.0.2.1").local);
     assert_false(status_of("10.81.0.1").local);
@@ -103,8 +103,8 @@ static void status_names_the_interface(void **state)
     assert_false(status_of("10.83.0.1").local);
     assert_true(status_of("10.80.7.7").local);
     assert_int_equal(bind_errno("10.80.7.7", 0), 0);
-    assert_int_equal(run("ip route flush type prohibit; ip route flush type unreachable;"
-                         "ip route flush type blackhole; ip route del local 10.80.0.0/16"),
+    assert_int_equal(shell("ip route flush type prohibit; ip route flush type unreachable;"
+                           "ip route flush type blackhole; ip route del local 10.80.0.0/16"),
                      0);
     drop_pair();
 }
@@ -116,7 +116,7 @@ static void tentative_address_is_told(void **state)
 
     (void)state;
     need_pair();
-    assert_int_equal(run("ip -6 addr add fd79::2/64 dev tw0"), 0);
+    assert_int_equal(shell("ip -6 addr add fd79::2/64 dev tw0"), 0);
     status = status_of("fd79::2");
     assert_true(status.local && status.tentative && !status.dad_failed);
     assert_string_equal(status.device, "tw0");
@@ -132,11 +132,11 @@ static void duplicate_address_is_told(void **state)
 
     (void)state;
     need_pair();
-    assert_int_equal(run("ip link set tw0 up; ip link set tw1 up;"
-                         "ip -6 addr add fd79::3/128 dev tw1 nodad;"
-                         "ip -6 addr add fd79::3/128 dev tw0"),
+    assert_int_equal(shell("ip link set tw0 up; ip link set tw1 up;"
+                           "ip -6 addr add fd79::3/128 dev tw1 nodad;"
+                           "ip -6 addr add fd79::3/128 dev tw0"),
                      0);
-    while (run("ip -6 addr show dev tw0 dadfailed | grep -q fd79::3")) {
+    while (shell("ip -6 addr show dev tw0 dadfailed | grep -q fd79::3")) {
         if (tw_clock_ns() > deadline)
             fail_msg("the kernel has not found the duplicate within 20 s");
         usleep(20000);
@@ -146,7 +146,7 @@ static void duplicate_address_is_told(void **state)
     assert_string_equal(status.device, "tw1");
     assert_int_equal(bind_errno("fd79::3", 0), 0);
 
-    assert_int_equal(run("ip -6 addr del fd79::3/128 dev tw1"), 0);
+    assert_int_equal(shell("ip -6 addr del fd79::3/128 dev tw1"), 0);
     status = status_of("fd79::3");
     assert_true(status.local && status.dad_failed && !status.tentative);
     assert_string_equal(status.device, "tw0");
@@ -160,7 +160,7 @@ static void link_local_needs_a_scope(void **state)
 
     (void)state;
     need_pair();
-    assert_int_equal(run("ip -6 addr add fe80::79/64 dev tw0 nodad"), 0);
+    assert_int_equal(shell("ip -6 addr add fe80::79/64 dev tw0 nodad"), 0);
     status = status_of("fe80::79");
     assert_true(status.local && status.is_link_local_without_scope);
     assert_int_equal(bind_errno("fe80::79", 0), EINVAL);
@@ -278,25 +278,25 @@ static void tunnel_is_found(void **state)
     char owner[TW_KERNEL_SOCKET_MAX] = "";
 
     (void)state;
-    need(run("ip link add twvx0 type vxlan id 1 dstport 4790 dev lo 2>/dev/null") == 0,
+    need(shell("ip link add twvx0 type vxlan id 1 dstport 4790 dev lo 2>/dev/null") == 0,
          "no vxlan device can be made here");
     /* It opens its socket when it comes up. */
     assert_int_equal(tw_kernel_socket_find(IPPROTO_UDP, 4790, owner), -ENOENT);
     assert_int_equal(bind_errno("0.0.0.0", 4790), 0);
-    assert_int_equal(run("ip link set twvx0 up"), 0);
+    assert_int_equal(shell("ip link set twvx0 up"), 0);
     assert_int_equal(bind_errno("0.0.0.0", 4790), EADDRINUSE);
     assert_int_equal(tw_kernel_socket_find(IPPROTO_UDP, 4790, owner), 0);
     assert_string_equal(owner, "vxlan device twvx0");
     assert_int_equal(tw_kernel_socket_find(IPPROTO_UDP, 4789, owner), -ENOENT);
     assert_int_equal(tw_kernel_socket_find(IPPROTO_TCP, 4790, owner), -ENOENT);
     assert_int_equal(tw_kernel_socket_find(IPPROTO_UDP, 0, owner), -ENOENT);
-    assert_int_equal(run("ip link set twvx0 name \"$(printf 'tw\\033x')\" 2>/dev/null || "
-                         "{ ip link set twvx0 down; ip link set twvx0 name "
-                         "\"$(printf 'tw\\033x')\" up; }"),
+    assert_int_equal(shell("ip link set twvx0 name \"$(printf 'tw\\033x')\" 2>/dev/null || "
+                           "{ ip link set twvx0 down; ip link set twvx0 name "
+                           "\"$(printf 'tw\\033x')\" up; }"),
                      0);
     assert_int_equal(tw_kernel_socket_find(IPPROTO_UDP, 4790, owner), 0);
     assert_string_equal(owner, "vxlan device tw\033x");
-    assert_int_equal(run("ip link del \"$(printf 'tw\\033x')\""), 0);
+    assert_int_equal(shell("ip link del \"$(printf 'tw\\033x')\""), 0);
     assert_int_equal(tw_kernel_socket_find(IPPROTO_UDP, 4790, owner), -ENOENT);
 }
 

@@ -1,27 +1,18 @@
 # Each situation in which an address cannot be had, made in a private network: what `tidewait why` says
 # about it, and whether what it advises helps. causes.py makes them; `causes.py run NAME` is one by hand.
+# shellcheck disable=SC2154 # the variables are set in net.bash
 
-here=${BATS_TEST_FILENAME%/*}
-page=$here/../../man/tidewait-causes.7.scd
-TIDEWAIT=${TIDEWAIT:-$here/../../build/tidewait}
-export TIDEWAIT PYTHONDONTWRITEBYTECODE=1 PATH=$PATH:/usr/sbin:/sbin
+load net
+
+page=$net_files/../../man/tidewait-causes.7.scd
 
 setup() {
-  local tool
-  for tool in ip python3; do
-    command -v $tool >/dev/null || skip "there is no $tool here"
-  done
-  [ -x "$TIDEWAIT" ] || { echo "TIDEWAIT=$TIDEWAIT is no program"; return 1; }
+  need ip python3
+  need_tidewait
 }
 
 # The cause with all its variants. Skipped when none of them can be made here.
-cause() {
-  local status=0 output
-  output=$(timeout -k 5 120 python3 "$here/causes.py" run "$1" --record "$BATS_FILE_TMPDIR") || status=$?
-  echo "$output"
-  [ "$status" -ne 77 ] || skip "${output%%$'\n'*}"
-  return "$status"
-}
+cause() { script 120 python3 "$net_files/causes.py" run "$1" --record "$BATS_FILE_TMPDIR"; }
 
 @test "listener" { cause listener; }
 @test "listener-wildcard" { cause listener-wildcard; }
@@ -65,16 +56,12 @@ cause() {
 @test "nat-suspected" { cause nat-suspected; }
 
 @test "every cause of the library is tested above, in its order" {
-  diff <(sed -n 's/^    {"\([a-z0-9-]*\)", .*/\1/p' "$here/../../lib/verdict/names.c") \
+  diff <(sed -n 's/^    {"\([a-z0-9-]*\)", .*/\1/p' "$net_files/../../lib/verdict/names.c") \
     <(sed -n 's/^@test .* { cause \(.*\); }$/\1/p' "$BATS_TEST_FILENAME")
-  diff <(python3 "$here/causes.py" list | cut -f1 | grep -v /) \
+  diff <(python3 "$net_files/causes.py" list | cut -f1 | grep -v /) \
     <(sed -n 's/^@test .* { cause \(.*\); }$/\1/p' "$BATS_TEST_FILENAME")
 }
 
 @test "tidewait-causes(7) has the table that these runs gave" {
-  local status=0 output
-  output=$(timeout -k 5 120 python3 "$here/causes.py" check "$page" --record "$BATS_FILE_TMPDIR") || status=$?
-  echo "$output"
-  [ "$status" -ne 77 ] || skip "no situation could be made here"
-  return "$status"
+  script 120 python3 "$net_files/causes.py" check "$page" --record "$BATS_FILE_TMPDIR"
 }

@@ -3,42 +3,19 @@
  * namespace and asks the library about them. Exit code 77: no namespace may be made here.
  */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/sockios.h>
-#include <net/if.h>
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "private.h"
 #include "tidewait/clock.h"
 #include "tidewait/counters.h"
 #include "tidewait/interface.h"
 #include "tidewait/limits.h"
 #include "tidewait/sockets.h"
 
-#define EXIT_SKIP 77
-
 /* --- kernel objects
  * ------------------------------------------------------------------------------- */
-
-static struct tw_endpoint at(const char *address, uint16_t port)
-{
-    struct tw_endpoint endpoint;
-
-    assert_int_equal(tw_address_parse(tw_view_of(address), &endpoint, NULL), 0);
-    tw_endpoint_set_port(&endpoint, port);
-    return endpoint;
-}
 
 /* A socket bound to an address; with port 0 the kernel's choice is written back. */
 static int bound_socket(struct tw_endpoint *local, bool v6only)
@@ -92,22 +69,6 @@ static void close_client_first(const struct connection *c)
     close(c->client);
     assert_int_equal(read(c->server, &byte, 1), 0);
     close(c->server);
-}
-
-/* Returns 0 or -1 with errno. */
-static int bring_up(const char *name)
-{
-    struct ifreq request = {.ifr_flags = 0};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
-
-    assert_true(fd >= 0);
-    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    rc = ioctl(fd, SIOCGIFFLAGS, &request);
-    request.ifr_flags |= IFF_UP;
-    if (rc == 0)
-        rc = ioctl(fd, SIOCSIFFLAGS, &request);
-    close(fd);
-    return rc;
 }
 
 static bool same(const struct tw_endpoint *a, const struct tw_endpoint *b)
@@ -528,7 +489,7 @@ static void new_address_is_usable_at_once(void **state)
         skip();
     }
     close(fd);
-    assert_int_equal(bring_up(name), 0);
+    assert_int_equal(set_link(name, true), 0);
     check_add_and_remove(name, "10.78.0.1");
     check_add_and_remove(name, "fd78::1");
 }
@@ -576,25 +537,6 @@ static void locality(void **state)
         assert_int_equal(tw_address_is_local(&address), cases[i].local);
         assert_int_equal(can_bind(&address), cases[i].local); /* the kernel agrees */
     }
-}
-
-/* --- the private network
- * -------------------------------------------------------------------------- */
-
-static int enter_private_network(void)
-{
-    /* Root stays root: in a user namespace of its own it could not look into all of /proc. */
-    int flags = geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET;
-
-    if (unshare(flags) && (flags & CLONE_NEWUSER || unshare(CLONE_NEWUSER | CLONE_NEWNET))) {
-        printf("skipped: no network namespace may be made here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    if (bring_up("lo")) {
-        printf("skipped: lo cannot be brought up here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    return 0;
 }
 
 int main(void)

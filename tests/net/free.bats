@@ -6,87 +6,50 @@
 
 bats_require_minimum_version 1.5.0
 
+load net
+
 PORT=8080
 AT=127.0.0.1
+helper_py=$net_files/free.py
 
 setup() {
-    TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/tidewait}
-    HELPER=$BATS_TEST_DIRNAME/free.py
-    PATH=$PATH:/usr/sbin:/sbin
-    PIDS=()
     GROUPS_MADE=()
-    USERNS=
-    if ! unshare -n true 2>/dev/null; then
-        USERNS=1
-        unshare -rn true 2>/dev/null ||
-            skip "no private network: neither root nor user namespaces"
-    fi
-    # shellcheck disable=SC2016 # for the inner shell
-    unshare ${USERNS:+-r} -n sh -c 'ip link set lo up && echo up > "$1" && exec sleep 600' sh \
-        "$BATS_TEST_TMPDIR/ns" > /dev/null 2>&1 3>&- &
-    NS=$!
-    PIDS+=("$NS")
-    wait_for test -s "$BATS_TEST_TMPDIR/ns"
+    net_alone
 }
 
 teardown() {
-    for pid in "${PIDS[@]}"; do
-        kill -KILL "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
+    net_down
     for group in "${GROUPS_MADE[@]}"; do
         while read -r pid; do
             kill -KILL "$pid" || true
         done < "$group/cgroup.procs"
-        wait_for rmdir "$group"
+        until_true rmdir "$group"
     done
-}
-
-# Runs "$@" until it succeeds, for 10 s at most.
-wait_for() {
-    for _ in $(seq 500); do
-        if "$@" 2>/dev/null; then return 0; fi
-        sleep 0.02
-    done
-    echo "never true: $*" >&2
-    return 1
-}
-
-# Becomes the command, in the test's namespace.
-become() {
-    if [ -n "$USERNS" ]; then
-        exec nsenter -t "$NS" -U --preserve-credentials -n -- "$@"
-    fi
-    exec nsenter -t "$NS" -n -- "$@"
-}
-
-within() {
-    (become timeout --foreground -k 5 60 "$@")
 }
 
 # helper NAME MODE ARGS: free.py in the background; its pid is $NAME.
 helper() {
     local name=$1
     shift
-    (become python3 "$HELPER" "$@") > "$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
+    (become "$client_net" python3 "$helper_py" "$@") > "$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
     declare -g "$name=$!"
-    PIDS+=("$!")
+    pids+=("$!")
     # The children of a helper are its, and end with the test.
-    wait_for grep -q ready "$BATS_TEST_TMPDIR/$name.out"
+    until_true grep -q ready "$BATS_TEST_TMPDIR/$name.out"
     { read -ra children < "/proc/${!name}/task/${!name}/children"; } 2>/dev/null || true
-    PIDS+=("${children[@]}")
+    pids+=("${children[@]}")
 }
 
 # tidewait free, not on a terminal.
 free() {
-    within "$TIDEWAIT" free "$@" < /dev/null
+    in_client "$TIDEWAIT" free "$@" < /dev/null
 }
 
 # The same on a terminal: ask ANSWER BETWEEN ARGS.
 ask() {
     local answer=$1 between=$2
     shift 2
-    within python3 "$HELPER" ask "$answer" "$between" "$TIDEWAIT" free --no-color "$@"
+    in_client python3 "$helper_py" ask "$answer" "$between" "$TIDEWAIT" free --no-color "$@"
 }
 
 lives() { [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"; }
@@ -94,7 +57,7 @@ is_gone() { ! lives "$1"; }
 
 # The port can be had: by a bind() of somebody else.
 can_bind() {
-    within python3 -c 'import socket, sys
+    in_client python3 -c 'import socket, sys
 socket.socket().bind((sys.argv[1], int(sys.argv[2])))' "$AT" "${1:-$PORT}" 2>/dev/null
 }
 
@@ -187,7 +150,7 @@ fake() {
 
 @test "free: sockets of both families, and of several servers, in one go" {
     [ -e /proc/sys/net/ipv6 ] || skip "this kernel has no IPv6"
-    within sh -c 'echo 1 > /proc/sys/net/ipv6/bindv6only' || skip "no right to set bindv6only"
+    in_client sh -c 'echo 1 > /proc/sys/net/ipv6/bindv6only' || skip "no right to set bindv6only"
     helper four server $AT $PORT
     helper six server :: $PORT
     run -0 free -y --json $PORT
@@ -232,7 +195,7 @@ fake() {
 }
 
 @test "free: what the kernel ends soon is waited for" {
-    within sh -c 'echo 2 > /proc/sys/net/ipv4/tcp_fin_timeout' || skip "no right to set tcp_fin_timeout"
+    in_client sh -c 'echo 2 > /proc/sys/net/ipv4/tcp_fin_timeout' || skip "no right to set tcp_fin_timeout"
     helper server server $AT $PORT
     helper client client $AT $PORT
     run -0 free -y $PORT
@@ -244,12 +207,12 @@ fake() {
 
 @test "free: SIGINT ends the waiting and says what was done" {
     helper server stubborn $AT $PORT
-    (become "$TIDEWAIT" free -y --timeout 60s $PORT) > "$BATS_TEST_TMPDIR/free.out" 2>&1 < /dev/null 3>&- &
-    PIDS+=("$!")
-    wait_for grep -q TERM "$BATS_TEST_TMPDIR/server.out"
-    kill -INT "${PIDS[-1]}"
+    (become "$client_net" "$TIDEWAIT" free -y --timeout 60s $PORT) > "$BATS_TEST_TMPDIR/free.out" 2>&1 < /dev/null 3>&- &
+    pids+=("$!")
+    until_true grep -q TERM "$BATS_TEST_TMPDIR/server.out"
+    kill -INT "${pids[-1]}"
     status=0
-    wait "${PIDS[-1]}" || status=$?
+    wait "${pids[-1]}" || status=$?
     [ "$status" -eq 1 ]
     lives "$server"
     grep -q 'failed     interrupted' "$BATS_TEST_TMPDIR/free.out"
@@ -269,7 +232,7 @@ fake() {
 @test "free: a client's source port: the client is not ended, --destroy resets its connection" {
     helper server server $AT 9090
     helper client client $AT 9090
-    source=$(within ss -Htn state established "( dport = :9090 )" | awk '{ sub(/.*:/, "", $3); print $3 }')
+    source=$(in_client ss -Htn state established "( dport = :9090 )" | awk '{ sub(/.*:/, "", $3); print $3 }')
     run -1 free -y "$source"
     [[ $output == *"python3 (pid $client) is a client, which is not ended: $source is the source port"* ]]
     lives "$client"
@@ -288,24 +251,24 @@ fake() {
 }
 
 @test "free: its own ancestors are never ended" {
-    run -1 within python3 "$HELPER" run $AT $PORT "$TIDEWAIT" free -y --force $PORT
+    run -1 in_client python3 "$helper_py" run $AT $PORT "$TIDEWAIT" free -y --force $PORT
     [[ $output == *"not freed  python3 (pid "*") has started this tidewait"* ]]
 }
 
 @test "free: neither is tidewait itself" {
-    run -1 within python3 "$HELPER" become $AT $PORT "$TIDEWAIT" free -y --force $PORT
+    run -1 in_client python3 "$helper_py" become $AT $PORT "$TIDEWAIT" free -y --force $PORT
     [[ $output == *"not freed  tidewait itself has the socket open"* ]]
 }
 
 @test "free: neither is pid 1" {
-    within unshare -pf --mount-proc true 2>/dev/null || skip "no right to make a pid namespace"
-    (become unshare -pf --kill-child --mount-proc python3 "$HELPER" server $AT $PORT) \
+    in_client unshare -pf --mount-proc true 2>/dev/null || skip "no right to make a pid namespace"
+    (become "$client_net" unshare -pf --kill-child --mount-proc python3 "$helper_py" server $AT $PORT) \
         > "$BATS_TEST_TMPDIR/init.out" 2>&1 3>&- &
-    PIDS+=("$!")
-    wait_for grep -q ready "$BATS_TEST_TMPDIR/init.out"
+    pids+=("$!")
+    until_true grep -q ready "$BATS_TEST_TMPDIR/init.out"
     init=$(cat "/proc/$!/task/$!/children")
     init=${init% }
-    run -1 within nsenter -t "$init" -p -m -r -w -- "$TIDEWAIT" free -y --force $PORT
+    run -1 in_client nsenter -t "$init" -p -m -r -w -- "$TIDEWAIT" free -y --force $PORT
     [[ $output == *"not freed  python3 is pid 1"* ]]
     lives "$init"
 }
@@ -351,8 +314,8 @@ fake() {
 }
 
 @test "free: a pid that became another process's is not signalled" {
-    [ -z "$USERNS" ] || skip "choosing a pid needs root"
-    within unshare -pf --mount-proc true 2>/dev/null || skip "no right to make a pid namespace"
+    [ -z "$net_user" ] || skip "choosing a pid needs root"
+    in_client unshare -pf --mount-proc true 2>/dev/null || skip "no right to make a pid namespace"
     # In a pid namespace of their own, where nobody else takes the number.
     cat > "$BATS_TEST_TMPDIR/recycle" <<'END'
 set -e
@@ -383,7 +346,7 @@ cat "$2/asked"
 echo "recycled=$((other == server)) status=$status alive=$(kill -0 $other && echo yes)"
 kill $other
 END
-    run within unshare -pf --kill-child --mount-proc bash "$BATS_TEST_TMPDIR/recycle" "$HELPER" \
+    run in_client unshare -pf --kill-child --mount-proc bash "$BATS_TEST_TMPDIR/recycle" "$helper_py" \
         "$BATS_TEST_TMPDIR" "$TIDEWAIT"
     echo "$output"
     [[ $output == *"recycled=1 status=0 alive=yes"* ]]
@@ -418,7 +381,7 @@ END
 @test "free: the file of a Unix socket that is gone" {
     path=$BATS_TEST_TMPDIR/s
     helper old stale "$path"
-    wait_for is_gone "$old"
+    until_true is_gone "$old"
     run -1 free -n "unix:$path"
     [ -S "$path" ]
     run -0 free -y "unix:$path"
@@ -436,11 +399,11 @@ END
 @test "free: a file that somebody binds while the question stands is not removed" {
     path=$BATS_TEST_TMPDIR/s
     helper old stale "$path"
-    wait_for is_gone "$old"
-    run -1 ask y "rm '$path'; (exec python3 '$HELPER' unix '$path') > '$BATS_TEST_TMPDIR/new' 2>&1 & \
+    until_true is_gone "$old"
+    run -1 ask y "rm '$path'; (exec python3 '$helper_py' unix '$path') > '$BATS_TEST_TMPDIR/new' 2>&1 & \
         echo \$! > '$BATS_TEST_TMPDIR/new.pid'; until grep -q ready '$BATS_TEST_TMPDIR/new'; do sleep 0.02; done" \
         "unix:$path"
-    PIDS+=("$(cat "$BATS_TEST_TMPDIR/new.pid")")
+    pids+=("$(cat "$BATS_TEST_TMPDIR/new.pid")")
     [[ $output == *"not removed"* ]]
     [ -S "$path" ]
 }
@@ -459,17 +422,17 @@ END
 @test "free: a socket unit is stopped, and systemd left alone" {
     # systemd is pid 1 of a pid namespace, and its units are those of a mount namespace.
     # shellcheck disable=SC2016 # for the inner shell
-    (become unshare -pf --kill-child --mount-proc sh -c '
+    (become "$client_net" unshare -pf --kill-child --mount-proc sh -c '
         mount -t tmpfs none /run && mkdir -p /run/systemd/system || exit
         printf "[Socket]\nListenStream=127.0.0.1:8080\n" > /run/systemd/system/demo.socket
-        exec python3 "$@"' sh "$HELPER" systemd $AT $PORT) > "$BATS_TEST_TMPDIR/init.out" 2>&1 3>&- &
-    PIDS+=("$!")
-    wait_for grep -q . "$BATS_TEST_TMPDIR/init.out"
-    wait_for grep -q ready "$BATS_TEST_TMPDIR/init.out" || skip "no right to make the namespaces: $(cat "$BATS_TEST_TMPDIR/init.out")"
+        exec python3 "$@"' sh "$helper_py" systemd $AT $PORT) > "$BATS_TEST_TMPDIR/init.out" 2>&1 3>&- &
+    pids+=("$!")
+    until_true grep -q . "$BATS_TEST_TMPDIR/init.out"
+    until_true grep -q ready "$BATS_TEST_TMPDIR/init.out" || skip "no right to make the namespaces: $(cat "$BATS_TEST_TMPDIR/init.out")"
     init=$(cat "/proc/$!/task/$!/children")
     init=${init% }
     fake systemctl 0 'kill -USR1 1'
-    run -0 within nsenter -t "$init" -p -m -r -w -- "$TIDEWAIT" free -y --force $PORT < /dev/null
+    run -0 in_client nsenter -t "$init" -p -m -r -w -- "$TIDEWAIT" free -y --force $PORT < /dev/null
     [[ $output == *"plan       stop the socket unit: systemctl stop demo.socket"* ]]
     [[ $output != *TERM* ]]
     [ "$(cat "$BATS_TEST_TMPDIR/calls")" = "systemctl stop demo.socket" ]
@@ -508,15 +471,15 @@ END
 @test "free: docker-proxy: the container that publishes the port is stopped" {
     # It is known by its name.
     cp "$(command -v sleep)" "$BATS_TEST_TMPDIR/docker-proxy"
-    (become python3 -c 'import os, socket, sys
+    (become "$client_net" python3 -c 'import os, socket, sys
 s = socket.socket()
 s.bind(("127.0.0.1", 8080))
 s.listen(1)
 s.set_inheritable(True)
 os.execv(sys.argv[1], [sys.argv[1], "60"])' "$BATS_TEST_TMPDIR/docker-proxy") > /dev/null 2>&1 3>&- &
     proxy=$!
-    PIDS+=("$proxy")
-    wait_for grep -q docker-proxy "/proc/$proxy/comm"
+    pids+=("$proxy")
+    until_true grep -q docker-proxy "/proc/$proxy/comm"
     fake docker 0 "[ \$1 != ps ] || echo 4711abc; [ \$1 != stop ] || kill -KILL $proxy"
     run -0 free -y $PORT
     [ "$(cat "$BATS_TEST_TMPDIR/calls")" = "docker ps -q --filter publish=8080/tcp
@@ -527,13 +490,13 @@ docker stop -t 10 4711abc" ]
 NOBODY=(setpriv --reuid nobody --regid nogroup --clear-groups env PATH=/usr/bin:/bin)
 
 as_nobody() {
-    within "${NOBODY[@]}" "$@"
+    in_client "${NOBODY[@]}" "$@"
 }
 
 nobody_or_skip() {
-    [ -z "$USERNS" ] || skip "becoming another user needs root"
-    as_nobody test -x "$TIDEWAIT" -a -r "$HELPER" ||
-        skip "the user nobody has no right to read $TIDEWAIT or $HELPER"
+    [ -z "$net_user" ] || skip "becoming another user needs root"
+    as_nobody test -x "$TIDEWAIT" -a -r "$helper_py" ||
+        skip "the user nobody has no right to read $TIDEWAIT or $helper_py"
     as_nobody python3 -c '' || skip "the user nobody has no python3"
 }
 
@@ -550,11 +513,11 @@ nobody_or_skip() {
     helper old timewait $AT $PORT
     run -3 as_nobody "$TIDEWAIT" free -y --destroy $PORT
     [[ $output == *"denied     0 dropped, then: "* ]]
-    (become "${NOBODY[@]}" python3 "$HELPER" server $AT 8081) > "$BATS_TEST_TMPDIR/own" 2>&1 3>&- &
-    PIDS+=("$!")
-    wait_for grep -q ready "$BATS_TEST_TMPDIR/own"
+    (become "$client_net" "${NOBODY[@]}" python3 "$helper_py" server $AT 8081) > "$BATS_TEST_TMPDIR/own" 2>&1 3>&- &
+    pids+=("$!")
+    until_true grep -q ready "$BATS_TEST_TMPDIR/own"
     run -0 as_nobody "$TIDEWAIT" free -y 8081
-    is_gone "${PIDS[-1]}"
+    is_gone "${pids[-1]}"
 }
 
 @test "free: JSON of several addresses, some of which are not free" {
@@ -581,8 +544,8 @@ nobody_or_skip() {
 }
 
 @test "free: in a namespace by the number of a process" {
-    [ -z "$USERNS" ] || skip "entering a namespace needs root"
+    [ -z "$net_user" ] || skip "entering a namespace needs root"
     helper server server $AT $PORT
-    run -0 "$TIDEWAIT" free -y -N "$NS" $PORT
+    run -0 "$TIDEWAIT" free -y -N "$client_net" $PORT
     is_gone "$server"
 }

@@ -2,36 +2,22 @@
  * Who has a socket open, on real processes: children that are made here, in namespaces of their
  * own. Exit code 77: no network namespace may be made here.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
-#include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "private.h"
 #include "tidewait/holders.h"
 #include "tidewait/namespaces.h"
 #include "tidewait/process.h"
 
-#define EXIT_SKIP   77
 #define NOBODY      65534
 #define MANY        15000
 #define MANY_COPIES 5
@@ -831,18 +817,6 @@ static void namespace_of_a_process_is_entered(void **state)
     (void)state;
     run(enter_that_of, child.pid);
     stop(&child);
-}
-
-static int enter_private_network(void)
-{
-    /* Root stays root: in a user namespace of its own it could not look into all of /proc. */
-    int flags = geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET;
-
-    if (unshare(flags) && (flags & CLONE_NEWUSER || unshare(CLONE_NEWUSER | CLONE_NEWNET))) {
-        printf("skipped: no network namespace may be made here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    return 0;
 }
 
 int main(void)

@@ -1,65 +1,29 @@
 #!/usr/bin/env bats
 # `tidewait ls` in a network namespace full of sockets, against ss(8) and against what was made there.
 # shellcheck disable=SC2030,SC2031 # each test is a subshell, and meant to be
+# shellcheck disable=SC2154 # the variables are set in net.bash
 
 bats_require_minimum_version 1.5.0
 
+load net
+
 setup() {
-    PATH=$PATH:/usr/sbin:/sbin
-    TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/tidewait}
-    BUSY=
-    NS=
-    USERNS=
-    for tool in ss ip nsenter python3; do
-        command -v $tool > /dev/null || skip "there is no $tool here"
-    done
-    if ! unshare -n true 2>/dev/null; then
-        USERNS=1
-        unshare -rn true 2>/dev/null ||
-            skip "no private network: neither root nor user namespaces"
-    fi
-    # shellcheck disable=SC2016 # for the inner shell
-    unshare ${USERNS:+-r} -n sh -c 'ip link set lo up && echo up > "$1" && exec sleep 600' sh \
-        "$BATS_TEST_TMPDIR/ns" > /dev/null 2>&1 3>&- &
-    NS=$!
-    wait_for test -s "$BATS_TEST_TMPDIR/ns"
+    need ss
+    net_alone
 }
 
 teardown() {
-    for pid in $BUSY $NS; do
-        kill -KILL "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
+    net_down
     rm -rf "${UNIX-}"
 }
 
-# Runs "$@" until it succeeds, for 10 s at most.
-wait_for() {
-    for _ in $(seq 500); do
-        if "$@"; then return 0; fi
-        sleep 0.02
-    done
-    echo "never true: $*" >&2
-    return 1
-}
-
-become() {
-    if [ -n "$USERNS" ]; then
-        exec nsenter -t "$NS" -U --preserve-credentials -n -- "$@"
-    fi
-    exec nsenter -t "$NS" -n -- "$@"
-}
-
-within() { (become timeout --foreground -k 5 60 "$@"); }
-ls_() { within "$TIDEWAIT" ls "$@"; }
+ls_() { in_client "$TIDEWAIT" ls "$@"; }
 
 # busy [evil]: the sockets of ls_busy.py.
 busy() {
     UNIX=$(mktemp -d /tmp/tw-ls.XXXXXX) # short: the path of a Unix socket has 107 bytes
-    (become python3 "$BATS_TEST_DIRNAME/ls_busy.py" "$UNIX" "$@") \
-        > "$BATS_TEST_TMPDIR/busy" 2>&1 3>&- &
-    BUSY=$!
-    wait_for grep -q ready "$BATS_TEST_TMPDIR/busy" || { cat "$BATS_TEST_TMPDIR/busy"; return 1; }
+    start busy client python3 "$net_files/ls_busy.py" "$UNIX" "$@"
+    until_true grep -q ready "$BATS_TEST_TMPDIR/busy.out" || { cat "$BATS_TEST_TMPDIR/busy.err"; return 1; }
     chmod 755 "$UNIX"
 }
 
@@ -74,7 +38,7 @@ if not eval("(%s)" % sys.argv[1]): sys.exit("not true: %s\n%s" % (sys.argv[1], "
         "$expression" "$BATS_TEST_TMPDIR/json"
 }
 
-compare() { within python3 "$BATS_TEST_DIRNAME/ls_compare.py" "$TIDEWAIT" "$1"; }
+compare() { in_client python3 "$net_files/ls_compare.py" "$TIDEWAIT" "$1"; }
 
 # --- against ss ---
 
@@ -130,13 +94,13 @@ compare() { within python3 "$BATS_TEST_DIRNAME/ls_compare.py" "$TIDEWAIT" "$1"; 
     rows '{x["proto"] for x in r} == {"tcp", "udp"}'
     rows '{x["proto"] for x in r} == {"unix"} and len(r) >= 5' unix:"$UNIX/u1"
     rows 'len(r) == 1 and r[0]["path"] == "@tidewait-abstract"' unix:@tidewait
-    rows 'all(x["inode"] for x in r)' user="$(within id -u)"
+    rows 'all(x["inode"] for x in r)' user="$(in_client id -u)"
 }
 
 @test "filters of processes" {
     busy
-    rows 'len(r) > 200 and all(x["pid"] == '"$BUSY"' for x in r)' -p pid="$BUSY"
-    rows 'all(x["comm"].startswith("python") for x in r)' -p comm="$(cat "/proc/$BUSY/comm")" 8080
+    rows 'len(r) > 200 and all(x["pid"] == '"$pid_busy"' for x in r)' -p pid="$pid_busy"
+    rows 'all(x["comm"].startswith("python") for x in r)' -p comm="$(cat "/proc/$pid_busy/comm")" 8080
     run --separate-stderr -1 ls_ pid=1 8080
     [ -z "$output" ]
 }
@@ -175,7 +139,7 @@ assert all(kinds.values()), kinds
 assert all(("inode" in row) == ("uid" in row) for row in a)
 ' "$BATS_TEST_TMPDIR/json" "$BATS_TEST_TMPDIR/lines"
     # Who opened a connection shows a moment later.
-    wait_for rows 'all(x["opened"] == (x["rport"] == 8080) for x in r if "inode" in x)' -t -e 8080 state=established
+    until_true rows 'all(x["opened"] == (x["rport"] == 8080) for x in r if "inode" in x)' -t -e 8080 state=established
     rows 'all(0 < x["expires_ms"] < 63000 and "inode" not in x and "uid" not in x for x in r)' state=time-wait
 }
 
@@ -195,7 +159,7 @@ assert all(("inode" in row) == ("uid" in row) for row in a)
     [ "$(ls_ -H --limit 3 | wc -l)" -eq 3 ]
     rows 'len(r) == 3' --limit 3
     # shellcheck disable=SC2016 # for the inner shell
-    run --separate-stderr -0 within bash -c 'set -o pipefail; for i in $(seq 40); do
+    run --separate-stderr -0 in_client bash -c 'set -o pipefail; for i in $(seq 40); do
         { "$0" ls -tux; "$0" ls -tuxe --jsonl; } | head -1; done' "$TIDEWAIT"
     [ -z "$stderr" ]
 }
@@ -204,14 +168,14 @@ assert all(("inode" in row) == ("uid" in row) for row in a)
     busy
     [ -w /dev/full ] || skip "there is no /dev/full"
     # shellcheck disable=SC2016 # for the inner shell
-    run --separate-stderr -5 within sh -c '"$0" ls > /dev/full' "$TIDEWAIT"
+    run --separate-stderr -5 in_client sh -c '"$0" ls > /dev/full' "$TIDEWAIT"
     [[ $stderr == "tidewait ls: cannot write to standard output: No space left on device" ]]
 }
 
 @test "a terminal of 80 columns" {
     busy
     # shellcheck disable=SC2016 # python
-    within python3 -c '
+    in_client python3 -c '
 import fcntl, os, pty, re, struct, sys, termios
 def show(columns, *words):
     pid, fd = pty.fork()
@@ -262,7 +226,7 @@ assert len(starts) == 1 and starts.pop() > 60, starts
 @test "lanes with their states and their holder" {
     busy
     rows 'len(r) == 2 and {x["direction"] for x in r} == {"in", "out"} and
-        all(x["source"] == x["destination"] == "127.0.0.1" and x["pid"] == '"$BUSY"' and
+        all(x["source"] == x["destination"] == "127.0.0.1" and x["pid"] == '"$pid_busy"' and
             x["states"]["ESTAB"] == 60 and x["states"]["TIME-WAIT"] == 30 for x in r)' --by lane -4 8080
     # Without living connections there is no holder.
     rows 'all("pid" not in x and list(x["states"]) == ["TIME-WAIT"] for x in r)' --by lane state=time-wait
@@ -270,17 +234,17 @@ assert len(starts) == 1 and starts.pop() > 60, starts
 
 @test "groups by holder and by user" {
     busy
-    rows 'len([x for x in r if "pid" in x]) == 2 and {x.get("pid") for x in r} >= {'"$BUSY"'}' --by holder -4 8080
-    rows '{x.get("uid") for x in r} == {None, '"$(within id -u)"'}' --by user -n 8080
+    rows 'len([x for x in r if "pid" in x]) == 2 and {x.get("pid") for x in r} >= {'"$pid_busy"'}' --by holder -4 8080
+    rows '{x.get("uid") for x in r} == {None, '"$(in_client id -u)"'}' --by user -n 8080
 }
 
 # --- namespaces, rights, exit statuses ---
 
 @test "other namespaces: all of them, one of them" {
-    [ -z "$USERNS" ] || skip "entering other namespaces takes root"
+    [ -z "$net_user" ] || skip "entering other namespaces takes root"
     busy
-    inode=$(stat -Lc %i "/proc/$NS/ns/net")
-    for words in "-A pid=$BUSY" "netns=$NS" "netns=$inode" "-N $NS"; do
+    inode=$(stat -Lc %i "/proc/$client_net/ns/net")
+    for words in "-A pid=$pid_busy" "netns=$client_net" "netns=$inode" "-N $client_net"; do
         # shellcheck disable=SC2086 # words are words
         "$TIDEWAIT" ls -t --jsonl sport=8301 $words > "$BATS_TEST_TMPDIR/json"
         [ "$(wc -l < "$BATS_TEST_TMPDIR/json")" -eq 2 ]
@@ -293,19 +257,19 @@ assert len(starts) == 1 and starts.pop() > 60, starts
 }
 
 @test "an ordinary user sees sockets, not holders, and is told" {
-    [ -z "$USERNS" ] || skip "takes root, to become somebody else"
+    [ -z "$net_user" ] || skip "takes root, to become somebody else"
     busy
     nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
-    within "${nobody[@]}" test -x "$TIDEWAIT" || skip "nobody may not run $TIDEWAIT"
-    run --separate-stderr -0 within "${nobody[@]}" "$TIDEWAIT" ls -tp 8301
+    in_client "${nobody[@]}" test -x "$TIDEWAIT" || skip "nobody may not run $TIDEWAIT"
+    run --separate-stderr -0 in_client "${nobody[@]}" "$TIDEWAIT" ls -tp 8301
     [ "${#lines[@]}" -eq 4 ]
     [[ ${lines[1]} == *" -" ]]
     [[ $stderr == "tidewait ls: not seen: "* ]]
-    run --separate-stderr -0 within "${nobody[@]}" "$TIDEWAIT" ls -tpq 8301
+    run --separate-stderr -0 in_client "${nobody[@]}" "$TIDEWAIT" ls -tpq 8301
     [ -z "$stderr" ]
-    run --separate-stderr -0 within "${nobody[@]}" "$TIDEWAIT" ls -t 8301
+    run --separate-stderr -0 in_client "${nobody[@]}" "$TIDEWAIT" ls -t 8301
     [ -z "$stderr" ]
-    run --separate-stderr -3 within "${nobody[@]}" "$TIDEWAIT" ls -A
+    run --separate-stderr -3 in_client "${nobody[@]}" "$TIDEWAIT" ls -A
     [[ $stderr == *"not seen: "* ]]
     run --separate-stderr -3 "${nobody[@]}" "$TIDEWAIT" ls -N $$
     [[ $stderr == "tidewait ls: "* ]]

@@ -14,13 +14,6 @@ setup() {
 
 teardown() { net_down; }
 
-need() {
-  local tool
-  for tool in "$@"; do
-    command -v "$tool" >/dev/null || skip "there is no $tool here"
-  done
-}
-
 # taken: 127.0.0.1:7000 and its like are taken.
 taken() { start_peer 0; }
 

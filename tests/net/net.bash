@@ -1,10 +1,10 @@
-# Two private networks joined by a cable, and what the tests do in them. For bats:
+# One private network, or two joined by a cable, and what the tests do in them. For bats:
 #
 #   load net            (from tests/net; elsewhere with the path)
-#   setup()    { net_up; }
+#   setup()    { net_up; }     (net_alone for the client's network alone)
 #   teardown() { net_down; }
 #
-# The networks are held by two sleeping processes, not by names, so nothing outlives a killed test. An
+# The networks are held by sleeping processes, not by names, so nothing outlives a killed test. An
 # ordinary user is root of both by a user namespace. $client_net and $server_net are the processes.
 # shellcheck shell=bash disable=SC2034 # variables are for the tests
 
@@ -15,6 +15,27 @@ server6=fd77::2
 net_files=${BASH_SOURCE[0]%/*}
 TIDEWAIT=${TIDEWAIT:-$net_files/../../build/tidewait}
 PATH=$PATH:/usr/sbin:/sbin
+export TIDEWAIT PYTHONDONTWRITEBYTECODE=1
+
+# Skips the test where a tool is missing.
+need() {
+  local tool
+  for tool in "$@"; do
+    command -v "$tool" >/dev/null || skip "there is no $tool here"
+  done
+}
+
+need_tidewait() { [ -x "$TIDEWAIT" ] || { echo "TIDEWAIT=$TIDEWAIT is no program"; return 1; }; }
+
+# script SECONDS COMMAND...: runs one that makes networks of its own and shows what it says. Exit status 77
+# skips the test, and its first line is the reason.
+script() {
+  local status=0 output
+  output=$(timeout -k 5 "$@" 2>&1) || status=$?
+  echo "$output"
+  [ "$status" -ne 77 ] || skip "${output%%$'\n'*}"
+  return "$status"
+}
 
 # Becomes the command in the network that a process holds. For subshells.
 become() {
@@ -42,13 +63,18 @@ until_true() {
 is_held() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = sleep ]; }
 has_line() { [ -s "$1" ]; }
 
+# net_hold COMMAND...: by the command a process that holds a network with lo up; its pid in $!. It sleeps
+# when all is ready.
+net_hold() {
+  "$@" sh -c 'ip link set lo up && exec sleep 600' 3>&- &
+  pids+=($!)
+  until_true is_held $!
+}
+
 # Skips the test where there can be no private network.
-net_up() {
-  local tool link="tw$$"
-  for tool in ip unshare nsenter python3; do
-    command -v $tool >/dev/null || skip "there is no $tool here"
-  done
-  [ -x "$TIDEWAIT" ] || { echo "TIDEWAIT=$TIDEWAIT is no program"; return 1; }
+net_alone() {
+  need ip unshare nsenter python3
+  need_tidewait
   net_user=
   pids=()
   if ! unshare -n true 2>/dev/null; then
@@ -56,28 +82,23 @@ net_up() {
       skip "no private network: neither root nor user namespaces ($(unshare -Urn true 2>&1))"
     net_user=1
   fi
-  unshare ${net_user:+-Ur} -n sleep 600 3>&- &
+  net_hold unshare ${net_user:+-Ur} -n
   client_net=$!
-  pids+=("$client_net")
-  until_true is_held "$client_net"
-  if [ -n "$net_user" ]; then
-    nsenter -t "$client_net" -U --preserve-credentials -- unshare -n sleep 600 3>&- &
-  else
-    unshare -n sleep 600 3>&- &
-  fi
+}
+
+net_up() {
+  local link="tw$$"
+  net_alone
+  net_hold ${net_user:+nsenter -t "$client_net" -U --preserve-credentials --} unshare -n
   server_net=$!
-  pids+=("$server_net")
-  until_true is_held "$server_net"
   in_client ip link add "$link" type veth peer name "$link" netns "$server_net" ||
     skip "no private network: the kernel has no veth"
   # One program each, because each takes a while to start.
   in_client ip -batch - <<EOF
-link set lo up
 addr add $client/24 dev $link
 link set $link up
 EOF
   in_server ip -batch - <<EOF
-link set lo up
 addr add $server/24 dev $link
 link set $link up
 EOF

@@ -35,7 +35,8 @@ static inline struct tw_endpoint at(const char *address, uint16_t port)
     return endpoint;
 }
 
-static inline int run(const char *command)
+/* The exit status of a command line. */
+static inline int shell(const char *command)
 {
     int status = system(command); /* NOLINT(cert-env33-c): text of the test */
 
@@ -66,42 +67,54 @@ static inline void need(bool done, const char *what)
     }
 }
 
-/* As root of a user namespace, so that commands that are started keep the capabilities. */
-static inline bool enter_user_namespace(int flags)
+/* Returns 0 or -1 with errno. */
+static inline int set_link(const char *name, bool up)
+{
+    struct ifreq request = {.ifr_flags = 0};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+    rc = ioctl(fd, SIOCGIFFLAGS, &request);
+    request.ifr_flags = (short)(up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP);
+    if (rc == 0)
+        rc = ioctl(fd, SIOCSIFFLAGS, &request);
+    close(fd);
+    return rc;
+}
+
+static inline bool enter_user_namespace(int flags, uid_t user)
 {
     char users[32], groups[32];
 
-    snprintf(users, sizeof(users), "0 %u 1", geteuid());
-    snprintf(groups, sizeof(groups), "0 %u 1", getegid());
+    snprintf(users, sizeof(users), "%u %u 1", user, geteuid());
+    snprintf(groups, sizeof(groups), "%u %u 1", user ? getegid() : 0, getegid());
     return unshare(flags | CLONE_NEWUSER) == 0 && write_text("/proc/self/setgroups", "deny") &&
            write_text("/proc/self/uid_map", users) && write_text("/proc/self/gid_map", groups);
 }
 
-static inline bool bring_up_lo(void)
+/* Private network and mounts. Anybody but root needs a user namespace for them and is `user` there:
+ * only the programs that 0 starts keep the capabilities. Returns 0, or EXIT_SKIP after it has said
+ * why. */
+static inline int enter_private_network_as(uid_t user)
 {
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool done = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-
-    close(fd);
-    return done;
-}
-
-/* Private network and mounts. Returns 0, or EXIT_SKIP after it has said why. */
-static inline int enter_private_network(void)
-{
-    /* Root stays root: a user namespace of its own would have one user alone. */
+    /* Root stays root: in a user namespace of its own it could not become another user nor look
+     * into all of /proc. */
     int flags = CLONE_NEWNET | CLONE_NEWNS;
 
-    if ((geteuid() || unshare(flags)) && !enter_user_namespace(flags)) {
+    if ((geteuid() || unshare(flags)) && !enter_user_namespace(flags, user)) {
         printf("skipped: no network namespace may be made here: %s\n", strerror(errno));
         return EXIT_SKIP;
     }
-    if (!bring_up_lo() || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
+    if (set_link("lo", true) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
         printf("skipped: the namespaces cannot be set up here: %s\n", strerror(errno));
         return EXIT_SKIP;
     }
     return 0;
+}
+
+static inline int enter_private_network(void)
+{
+    return enter_private_network_as(0);
 }
 
 #endif

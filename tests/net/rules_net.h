@@ -1,54 +1,22 @@
 /*
- * rules_net.h - what the tests of rules.h share: a private network and sockets as they are asked
- * for.
+ * rules_net.h - what the tests of rules.h share: sockets as they are asked for, and a second
+ * device.
  *
  * For cmocka programs of one file each, so everything is static inline.
  */
 #ifndef TESTS_NET_RULES_NET_H
 #define TESTS_NET_RULES_NET_H
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/if_tun.h>
-#include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/fsuid.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "private.h"
 #include "tidewait/rules.h"
-
-#define EXIT_SKIP 77
 
 /* An interface beside lo that exists without any other machine: a TUN device. */
 #define OTHER_DEVICE "tw0"
-
-static inline struct tw_endpoint at(const char *address, uint16_t port)
-{
-    struct tw_endpoint endpoint = {0};
-
-    if (strchr(address, ':')) {
-        endpoint.v6.sin6_family = AF_INET6;
-        assert_int_equal(inet_pton(AF_INET6, address, &endpoint.v6.sin6_addr), 1);
-    } else {
-        endpoint.v4.sin_family = AF_INET;
-        assert_int_equal(inet_pton(AF_INET, address, &endpoint.v4.sin_addr), 1);
-    }
-    tw_endpoint_set_port(&endpoint, port);
-    return endpoint;
-}
 
 static inline struct tw_endpoint name_of(int fd)
 {
@@ -104,46 +72,11 @@ static inline void await_state(int fd, int state)
 static inline void write_sysctl(const char *name, const char *value)
 {
     char path[128];
-    ssize_t len = (ssize_t)strlen(value);
-    int fd;
 
     snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
-    fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, value, (size_t)len) != len)
-        fail_msg("%s = %s: %s", path, value, strerror(errno));
-    close(fd);
+    write_file(path, value);
 }
 
-static inline int bring_up(const char *name)
-{
-    struct ifreq request = {.ifr_flags = 0};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
-
-    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    rc = ioctl(fd, SIOCGIFFLAGS, &request);
-    request.ifr_flags |= IFF_UP;
-    if (rc == 0)
-        rc = ioctl(fd, SIOCSIFFLAGS, &request);
-    close(fd);
-    return rc;
-}
-
-/* Returns 0 or EXIT_SKIP; the reason is printed. */
-static inline int enter_private_network(void)
-{
-    /* Root stays root: in a user namespace of its own it could not act as another user. */
-    int flags = geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET;
-
-    if (unshare(flags) && (flags & CLONE_NEWUSER || unshare(CLONE_NEWUSER | CLONE_NEWNET))) {
-        printf("skipped: no network namespace may be made here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    if (bring_up("lo")) {
-        printf("skipped: lo cannot be brought up here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    return 0;
-}
 /* Returns 0 or -1 with errno. Waits until the address can be used: the kernel gets it ready aside.
  */
 static inline int add_address(const char *address, const char *device, unsigned prefix)
@@ -178,7 +111,7 @@ static inline bool make_other_device(void)
     struct ifreq request = {.ifr_name = OTHER_DEVICE, .ifr_flags = IFF_TUN | IFF_NO_PI};
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 
-    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0 && bring_up(OTHER_DEVICE) == 0 &&
+    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0 && set_link(OTHER_DEVICE, true) == 0 &&
         add_address("fe80::1", OTHER_DEVICE, 64) == 0)
         return true;
     printf("without a second device: no TUN device may be made here: %s\n", strerror(errno));

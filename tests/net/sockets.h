@@ -5,30 +5,16 @@
 #ifndef TIDEWAIT_TESTS_SOCKETS_H
 #define TIDEWAIT_TESTS_SOCKETS_H
 
-#include <net/if.h>
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "../unit/guard.h"
+#include "private.h"
 #include "tidewait/clock.h"
 #include "tidewait/sockets.h"
 
-#define EXIT_SKIP 77
-
 /* --- sockets
  * ------------------------------------------------------------------------------------- */
-
-static inline struct tw_endpoint at(const char *address, uint16_t port)
-{
-    struct tw_endpoint endpoint;
-
-    assert_int_equal(tw_address_parse(tw_view_of(address), &endpoint, NULL), 0);
-    tw_endpoint_set_port(&endpoint, port);
-    return endpoint;
-}
 
 static inline bool same(const struct tw_endpoint *a, const struct tw_endpoint *b)
 {
@@ -158,30 +144,9 @@ static inline struct tw_socket_row row_of(int fd, uint8_t state)
     return await(IPPROTO_TCP, &local, state, false);
 }
 
-/* --- the private network
- * -- */
-
 static inline void set_lo(bool up)
 {
-    struct ifreq request = {.ifr_name = "lo"};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &request), 0);
-    request.ifr_flags = (short)(up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP);
-    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
-    close(fd);
-}
-
-static inline int enter_private_network(void)
-{
-    int flags = geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET;
-
-    if (unshare(flags) && (flags & CLONE_NEWUSER || unshare(CLONE_NEWUSER | CLONE_NEWNET))) {
-        printf("skipped: no network namespace may be made here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    set_lo(true);
-    return 0;
+    assert_int_equal(set_link("lo", up), 0);
 }
 
 #endif

@@ -157,12 +157,12 @@ static void trial_goes_by_the_device(void **state)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
     struct tw_endpoint local = at("127.0.0.1", 4004);
     assert_int_equal(bind(fd, &local.sa, tw_endpoint_len(&local)), 0);
-    if (run("ip link add twdev0 type dummy 2>/dev/null || ip link add twdev0 type veth peer "
-            "twdev1"))
+    if (shell("ip link add twdev0 type dummy 2>/dev/null || ip link add twdev0 type veth peer "
+              "twdev1"))
         print_message("not tried: two devices: none can be made here\n");
     else
         assert_int_equal(ask((struct tw_trial){.device = "twdev0"}, "127.0.0.1", 4004), 0);
-    run("ip link del twdev0 2>/dev/null");
+    shell("ip link del twdev0 2>/dev/null");
     close(fd);
 }
 

@@ -8,30 +8,13 @@
 #ifndef WATCH_TEST_H
 #define WATCH_TEST_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <errno.h>
 #include <grp.h>
-#include <net/if.h>
-#include <sched.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "private.h"
 #include "watch.h"
 
-#define EXIT_SKIP 77
 #define CALLS_MAX 16
 #define WORDS_MAX 16
 #define NOBODY    65534
@@ -116,15 +99,6 @@ static inline bool is_empty(const struct tw_endpoint *endpoint)
     return endpoint->sa.sa_family == AF_UNSPEC;
 }
 
-static inline struct tw_endpoint at(const char *address, uint16_t port)
-{
-    struct tw_endpoint endpoint;
-
-    assert_int_equal(tw_address_parse(tw_view_of(address), &endpoint, NULL), 0);
-    tw_endpoint_set_port(&endpoint, port);
-    return endpoint;
-}
-
 static inline int listener(const struct tw_endpoint *local)
 {
     int fd = socket(local->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -133,32 +107,6 @@ static inline int listener(const struct tw_endpoint *local)
     assert_int_equal(bind(fd, &local->sa, tw_endpoint_len(local)), 0);
     assert_int_equal(listen(fd, 8), 0);
     return fd;
-}
-
-static inline int bring_up_lo(void)
-{
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
-
-    rc = ioctl(fd, SIOCSIFFLAGS, &request);
-    close(fd);
-    return rc;
-}
-
-static inline int enter_private_network(void)
-{
-    /* Root stays root: only so is the way without no_new_privs tried. */
-    int flags = geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET;
-
-    if (unshare(flags) && (flags & CLONE_NEWUSER || unshare(CLONE_NEWUSER | CLONE_NEWNET))) {
-        printf("skipped: no network namespace may be made here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    if (bring_up_lo()) {
-        printf("skipped: lo cannot be brought up here: %s\n", strerror(errno));
-        return EXIT_SKIP;
-    }
-    return 0;
 }
 
 /* Once more without any privilege, in the same network. */
@@ -200,7 +148,8 @@ static inline int watch_tests(int argc, char **argv, int (*run_group)(void))
     watched_static = argv[2];
     /* A folder of PATH that nobody may search makes execvp() say EACCES. */
     setenv("PATH", "/usr/bin:/bin", 1);
-    if ((rc = enter_private_network()))
+    /* Nobody else becomes root for it: what he starts must have no rights. */
+    if ((rc = enter_private_network_as(geteuid())))
         return rc;
     rc = run_group();
     return geteuid() == 0 ? rc + run_as_nobody(run_group) : rc;

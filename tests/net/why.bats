@@ -2,27 +2,18 @@
 # `tidewait why` as a whole, in private networks: what it says when it cannot see everything, commands
 # that it runs, pasted messages, lanes, options, and that its answers are the kernel's. The tests
 # themselves are in why/*.py; `why/run.py NAME` is one by hand.
+# shellcheck disable=SC2154 # the variables are set in net.bash
 bats_require_minimum_version 1.5.0
+load net
 
-run_py=$BATS_TEST_DIRNAME/why/run.py
-TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
-export TIDEWAIT PYTHONDONTWRITEBYTECODE=1 PATH=$PATH:/usr/sbin:/sbin
+run_py=$net_files/why/run.py
 
 setup() {
-  local tool
-  for tool in ip python3; do
-    command -v $tool >/dev/null || skip "there is no $tool here"
-  done
-  [ -x "$TIDEWAIT" ] || { echo "TIDEWAIT=$TIDEWAIT is no program"; return 1; }
+  need ip python3
+  need_tidewait
 }
 
-try() {
-  local status=0 output
-  output=$(timeout -k 5 180 python3 "$run_py" "$1" 2>&1) || status=$?
-  echo "$output"
-  [ "$status" -ne 77 ] || skip "${output%%$'\n'*}"
-  return "$status"
-}
+try() { script 180 python3 "$run_py" "$1"; }
 
 @test "agree: same user" { try agree.same_user; }
 @test "agree: other user" { try agree.other_user; }
