@@ -37,7 +37,8 @@ struct tw_socket_row {
     bool mptcp;        /* a subflow of an MPTCP socket, or its listener; inode is that of the MPTCP
                         * socket. One that is only bound is not marked */
     struct tw_endpoint local;
-    struct tw_endpoint remote; /* of LISTEN and of bound sockets: the wildcard, port 0 */
+    struct tw_endpoint remote; /* of LISTEN and of bound sockets: the wildcard, port 0 (after a
+                                * failed or reset connection: whom it was connected to) */
     uint32_t device;           /* SO_BINDTODEVICE as interface index; 0: none */
     uint32_t uid;
     uint32_t inode;         /* 0: no process has it (TIME_WAIT, orphan, not accepted yet) */

@@ -54,7 +54,7 @@ static bool shadows_ipv4(const struct tw_rules_request *request, const struct tw
     uint32_t asked;
 
     if (request->local.sa.sa_family != AF_INET || held.sa.sa_family != AF_INET6 || socket->v6only ||
-        socket->state == TCP_CLOSE || socket->state == TCP_LISTEN)
+        tw_endpoint_is_wildcard(&held) || socket->state == TCP_LISTEN)
         return false;
     asked = ntohl(request->local.v4.sin_addr.s_addr);
     return asked == INADDR_ANY || (asked == STAND_IN && request->protocol == IPPROTO_UDP);

@@ -55,9 +55,10 @@ struct tw_rules_answer tw_rules_tuple(const struct tw_endpoint *source,
     for (size_t i = 0; i < count; i++) {
         const struct tw_socket_row *socket = &sockets[i];
 
-        if (socket->protocol != IPPROTO_TCP || !same_end(&socket->local, source) ||
-            !same_end(&socket->remote, destination) || !on_device(socket, source, destination) ||
-            (reusable && is_mini(socket)))
+        /* One that is only bound may still show whom it was connected to. */
+        if (socket->protocol != IPPROTO_TCP || socket->state == TCP_CLOSE ||
+            !same_end(&socket->local, source) || !same_end(&socket->remote, destination) ||
+            !on_device(socket, source, destination) || (reusable && is_mini(socket)))
             continue;
         if (answer.conflicts++ == 0)
             answer.blocker = i;

@@ -148,6 +148,23 @@ static void ipv6_connection_against_ipv4_wildcard(void **state)
     old.v6only = false;
     old.state = TCP_LISTEN;
     assert_int_equal(tw_rules_bind(&request, &old, 1).outcome, TW_RULES_FREE);
+    /* Bound to [::], connected, and reset by the peer: it has the address of the connection still.
+     */
+    old.state = TCP_CLOSE;
+    assert_int_equal(tw_rules_bind(&request, &old, 1).outcome, TW_RULES_DEPENDS);
+}
+
+static void reset_connection_leaves_the_tuple_free(void **state)
+{
+    struct tw_endpoint source = at("10.0.0.1", 80), destination = at("10.0.0.2", 443);
+    struct tw_socket_row old = row("10.0.0.1", TCP_ESTABLISHED, TW_YES, TW_NO, 0);
+
+    (void)state;
+    old.remote = destination;
+    assert_int_equal(tw_rules_tuple(&source, &destination, false, &old, 1).outcome,
+                     TW_RULES_IN_USE);
+    old.state = TCP_CLOSE;
+    assert_int_equal(tw_rules_tuple(&source, &destination, false, &old, 1).outcome, TW_RULES_FREE);
 }
 
 static void weightiest_blocker_is_named(void **state)
@@ -249,6 +266,7 @@ int main(void)
         cmocka_unit_test(depends_where_it_matters),
         cmocka_unit_test(reasons),
         cmocka_unit_test(ipv6_connection_against_ipv4_wildcard),
+        cmocka_unit_test(reset_connection_leaves_the_tuple_free),
         cmocka_unit_test(weightiest_blocker_is_named),
         cmocka_unit_test(lane_adds_up),
         cmocka_unit_test(unix_sockets),
