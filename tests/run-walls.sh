@@ -21,6 +21,7 @@ lib/facts|$base blind.h sockets.h unix_sockets.h holders.h process.h namespaces.
 lib/verdict|-ledger.h -socket.h -counters.h|lib/verdict lib/base|*|speak exit
 lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
 load|*|load record|*|
+lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
 report|-clock.h -socket.h -sockets.h|report record|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
 cmd|*|cmd load record report|*|
