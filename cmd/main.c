@@ -8,7 +8,7 @@
 #define TIDEWAIT_VERSION "unknown"
 #endif
 
-extern const struct command command_completion, command_free, command_load, command_ls,
+extern const struct command command_completion, command_free, command_lab, command_load, command_ls,
     command_serve, command_why;
 
 /* clang-format off */
@@ -18,6 +18,7 @@ const struct command *const commands[] = {
     &command_free,
     &command_serve,
     &command_load,
+    &command_lab,
     &command_completion,
     NULL,
 };

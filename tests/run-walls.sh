@@ -23,8 +23,8 @@ lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
 load|*|load record|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
-report|-clock.h -socket.h -sockets.h|report record|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
-cmd|*|cmd load record report|*|
+report|-clock.h -socket.h -sockets.h|report record lab|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
+cmd|*|cmd lab load record report|*|
 "
 
 sources=$(find include lib load record report shim lab cmd -name '*.[ch]' 2>/dev/null | sort)
