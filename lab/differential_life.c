@@ -425,7 +425,8 @@ static void apply_accept(struct model *model, const struct op *op)
     for (int i = 0; i < ENTRIES; i++) {
         struct entry *entry = &model->entries[i];
 
-        if (entry->used && entry->waits_at == op->slot && (!first || entry->turn < first->turn))
+        if (entry->used && entry->waits_at == (int8_t)op->slot &&
+            (!first || entry->turn < first->turn))
             first = entry;
     }
     *s = *listener;

@@ -3,13 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* What is quoted may hold anything; a text stays one line and harmless on a terminal. */
-static void make_harmless(char *text)
-{
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
-}
+#include "tidewait/text.h"
 
 /* The compiler must not move the text behind the count that announces it. */
 static void set_count(uint32_t *count, uint32_t value)
@@ -36,9 +30,8 @@ void story_add_event(struct story *story, uint64_t at_ns, enum story_place place
     event->at_ns = at_ns;
     event->place = (uint8_t)place;
     va_start(args, format);
-    vsnprintf(event->text, sizeof(event->text), format, args);
+    tw_text_format(event->text, sizeof(event->text), format, args);
     va_end(args);
-    make_harmless(event->text);
     set_count(&story->event_count, story->event_count + 1);
 }
 
@@ -51,9 +44,8 @@ bool story_add_check(struct story *story, bool held, const char *format, ...)
         return false;
     check->held = held;
     va_start(args, format);
-    vsnprintf(check->text, sizeof(check->text), format, args);
+    tw_text_format(check->text, sizeof(check->text), format, args);
     va_end(args);
-    make_harmless(check->text);
     set_count(&story->check_count, story->check_count + 1);
     return true;
 }
@@ -65,9 +57,8 @@ void story_set_end(struct story *story, enum story_end end, const char *format, 
     if (story->end != STORY_UNFINISHED)
         return;
     va_start(args, format);
-    vsnprintf(story->reason, sizeof(story->reason), format, args);
+    tw_text_format(story->reason, sizeof(story->reason), format, args);
     va_end(args);
-    make_harmless(story->reason);
     __atomic_store_n(&story->end, (uint8_t)end, __ATOMIC_RELEASE);
 }
 

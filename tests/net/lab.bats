@@ -19,7 +19,7 @@ plays() {
     run "$@"
     echo "$output"
     [ "$status" -eq 0 ]
-    [[ $output != *FAILED* ]]
+    [[ $output == *" 0 FAILED"* ]]
     [[ $output =~ ([0-9]+)" ok" ]]
     [ "${BASH_REMATCH[1]}" -ge "$least" ]
 }
