@@ -126,20 +126,10 @@ static bool is_untouchable(struct planner *planner, const struct tw_process *pro
 /* --- processes that have the socket open --------------------------------------------------------
  */
 
-static bool is_systemd(const struct tw_process *process)
-{
-    return strcmp(process->comm, "systemd") == 0 &&
-           (process->pid == 1 || strcmp(process->unit, "init.scope") == 0 ||
-            strncmp(process->unit, "user@", 5) == 0);
-}
-
 /* A unit that tidewait runs in itself (a terminal in the browser, a CI runner) is not stopped. */
-static bool is_service(const struct planner *planner, const struct tw_process *process)
+static bool is_other_service(const struct planner *planner, const struct tw_process *process)
 {
-    size_t len = strlen(process->unit);
-
-    return len > 8 && strcmp(process->unit + len - 8, ".service") == 0 &&
-           strncmp(process->unit, "user@", 5) != 0 && strcmp(process->unit, planner->own.unit) != 0;
+    return tw_process_is_service(process) && strcmp(process->unit, planner->own.unit) != 0;
 }
 
 static const char *container_tool(const struct planner *planner, const struct tw_process *process)
@@ -258,7 +248,7 @@ static void end_hold(struct planner *planner, const struct tw_process *process,
     const char *tool = container_tool(planner, process);
     size_t by_tool = NO_STEP;
 
-    if (is_systemd(process)) {
+    if (tw_process_is_systemd(process)) {
         stop_socket_unit(planner, process, row);
         return;
     }
@@ -270,7 +260,7 @@ static void end_hold(struct planner *planner, const struct tw_process *process,
     }
     if (process->container[0] && tool)
         by_tool = stop_container(planner, process, tool);
-    else if (is_service(planner, process))
+    else if (is_other_service(planner, process))
         by_tool = stop_service(planner, process);
     end_process(planner, process, row->inode, by_tool);
 }

@@ -43,6 +43,14 @@ int tw_process_read(int pid, struct tw_process *out, struct tw_error *error);
  * for tests. */
 void tw_process_parse_cgroup(const char *text, struct tw_process *out);
 
+/* Whether it is systemd itself, of the system or of a user: it holds sockets for its .socket units.
+ */
+bool tw_process_is_systemd(const struct tw_process *process);
+
+/* Whether it belongs to a service that `systemctl stop` ends, and not to a session or a user's
+ * whole manager. */
+bool tw_process_is_service(const struct tw_process *process);
+
 /* --- what only the descriptor itself tells ---------------------------------------------------- */
 
 /* A duplicate of descriptor `fd` of process `pid` (pidfd_getfd(2)): the same open socket. The

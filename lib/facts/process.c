@@ -127,3 +127,18 @@ int tw_process_read(int pid, struct tw_process *out, struct tw_error *error)
         return tw_error_set(error, ESRCH, "there is no process %d (any more)", pid);
     return tw_error_set(error, -rc, "cannot read process %d: %s", pid, strerror(-rc));
 }
+
+bool tw_process_is_systemd(const struct tw_process *process)
+{
+    return strcmp(process->comm, "systemd") == 0 &&
+           (process->pid == 1 || strcmp(process->unit, "init.scope") == 0 ||
+            strncmp(process->unit, "user@", 5) == 0);
+}
+
+bool tw_process_is_service(const struct tw_process *process)
+{
+    size_t len = strlen(process->unit);
+
+    return len > 8 && strcmp(process->unit + len - 8, ".service") == 0 &&
+           strncmp(process->unit, "user@", 5) != 0;
+}

@@ -12,13 +12,6 @@
 #define BLIND_TO_PROCESSES \
     (TW_BLIND_PROCESSES | TW_BLIND_HIDEPID | TW_BLIND_PID_NAMESPACE | TW_BLIND_PROC)
 
-static bool is_systemd(const struct tw_process *process)
-{
-    return strcmp(process->comm, "systemd") == 0 &&
-           (process->pid == 1 || strncmp(process->unit, "init.scope", 10) == 0 ||
-            strncmp(process->unit, "user@", 5) == 0);
-}
-
 /* Programs that listen for a container whose own socket is in another namespace. comm is cut at 15
  * characters. */
 static bool is_container_proxy(const struct tw_process *process)
@@ -171,7 +164,7 @@ struct owner owner_find(struct draft *draft, const struct tw_socket_row *row, co
 
         if (verdict->question.pid && process->pid == verdict->question.pid)
             return (struct owner){OWNER_ASKER, process_name(draft, process), NULL};
-        if (is_systemd(process))
+        if (tw_process_is_systemd(process))
             return of_systemd(draft, row, path);
         if (is_container_proxy(process))
             return (struct owner){OWNER_CONTAINER, proxy_name(draft, process), NULL};
@@ -187,14 +180,6 @@ struct owner owner_find(struct draft *draft, const struct tw_socket_row *row, co
 }
 
 /* --- remedies --------------------------------------------------------------------------------- */
-
-static bool is_service(const struct tw_process *process)
-{
-    size_t len = strlen(process->unit);
-
-    return len > 8 && strcmp(process->unit + len - 8, ".service") == 0 &&
-           strncmp(process->unit, "user@", 5) != 0;
-}
 
 static void stop_unit(struct draft *draft, const struct tw_process *process)
 {
@@ -284,7 +269,7 @@ void owner_remedies(struct draft *draft, const struct owner *owner, const char *
     case OWNER_IN_FLIGHT:
         if (process && process->container[0])
             stop_container(draft, process);
-        else if (process && is_service(process))
+        else if (process && tw_process_is_service(process))
             stop_unit(draft, process);
         end_processes(draft, before, after);
         break;
