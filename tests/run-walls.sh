@@ -20,14 +20,15 @@ lib/rules|socket_row.h ports.h address.h rules.h|lib/rules|$pure netinet/tcp.h|s
 lib/facts|$base blind.h sockets.h unix_sockets.h holders.h process.h namespaces.h trial.h kernel_sockets.h systemd.h counters.h interface.h limits.h|lib/facts lib/base|*|speak exit
 lib/verdict|-ledger.h -socket.h -counters.h|lib/verdict lib/base|*|speak exit
 lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
-load|*|load record|*|
+plan|error.h parse.h|plan|$pure|speak exit
+load|*|load record plan|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
 report|-clock.h -socket.h -sockets.h|report record lab|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
-cmd|*|cmd lab load record report|*|
+cmd|*|cmd lab load plan record report|*|
 "
 
-sources=$(find include lib load record report shim lab cmd -name '*.[ch]' 2>/dev/null | sort)
+sources=$(find include lib plan load record report shim lab cmd -name '*.[ch]' 2>/dev/null | sort)
 
 # shellcheck disable=SC2086 # a list of files without blanks
 printf '%s' "$table" | awk -v sources="$sources" '
