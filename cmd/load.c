@@ -32,9 +32,10 @@ static const struct option_row load_options[] = {
              "end."},
     {.name = "free-bind", .parse = option_flag, .offset = FIELD(free_bind),
      .help = "Use source addresses that no interface has (IP_FREEBIND)."},
-    {.name = "ports", .metavar = "RANGE", .parse = option_text, .offset = FIELD(ports),
+    {.name = "ports", .metavar = "RANGE|kernel", .parse = option_text, .offset = FIELD(ports),
      .help = "Source ports to use: 3000-30000, 3000:30000, or a list; default: the kernel's "
-             "ip_local_port_range without its reserved ports."},
+             "ip_local_port_range without its reserved ports. With kernel connect() chooses, as "
+             "for every ordinary program, and an attempt for which it finds none has failed."},
     {.name = "connections", .letter = 'c', .metavar = "N", .parse = option_number,
      .offset = FIELD(connections), .min = 1, .max = 4000000,
      .help = "Connections in flight: exactly so many without --rate [64], at most so many with "
@@ -241,12 +242,15 @@ static void judge(struct session *session, const struct run *run)
             miss(session, "--fail-if %s", session->limits[i].text);
 }
 
-/* The ports in use as first-last, and their number when there are gaps. */
+/* The ports in use as first-last, and their number when there are gaps; or who chooses them. */
 static const char *describe_ports(const struct workload *workload, char buf[64])
 {
-    unsigned first = workload->ports[0], last = workload->ports[workload->port_count - 1];
+    unsigned first = workload->ports[0];
+    unsigned last = workload->ports[workload->port_count - 1];
 
-    if (last - first + 1 == workload->port_count)
+    if (workload->kernel_ports)
+        snprintf(buf, 64, "kernel");
+    else if (last - first + 1 == workload->port_count)
         snprintf(buf, 64, "%u-%u", first, last);
     else
         snprintf(buf, 64, "%u of %u-%u", workload->port_count, first, last);
@@ -293,7 +297,8 @@ static void explain_refusal(const struct workload *workload, const struct tally 
     struct tw_question question = {.op = TW_OP_CONNECT, .protocol = IPPROTO_TCP};
     struct tw_verdict *verdict;
 
-    if (!tally->refused_port)
+    /* With --ports kernel no port was refused, but there was none. */
+    if (!tally->refused_port && !tally->failures[FAILURE_NOT_AVAILABLE_CONNECT])
         return;
     question.local = workload->lanes[tally->refused_lane].source;
     tw_endpoint_set_port(&question.local, tally->refused_port);
@@ -395,8 +400,10 @@ static int prepare(struct session *session, int url_count, char **urls, struct t
     if (!config->quiet)
         report_budget_line(&budget, stderr);
     if (!config->quiet && isfinite(budget.per_s) && session->workload.rate_per_s > budget.per_s)
-        fprintf(stderr, "the offered %.0f/s are more than that: the run will pace; %s\n",
-                session->workload.rate_per_s, budget.advice);
+        fprintf(stderr, "the offered %.0f/s are more than that: %s; %s\n",
+                session->workload.rate_per_s,
+                session->workload.kernel_ports ? "connections will fail" : "the run will pace",
+                budget.advice);
     return EXIT_YES;
 }
 

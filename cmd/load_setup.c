@@ -255,6 +255,11 @@ static int refuse(struct tw_error *error, const char *one, const char *other)
     return tw_error_set(error, EINVAL, "%s and %s exclude each other", one, other);
 }
 
+static bool is_kernel(const char *ports)
+{
+    return ports && strcmp(ports, "kernel") == 0;
+}
+
 /* Options that contradict each other. */
 static int check_config(const struct load_config *config, struct tw_error *error)
 {
@@ -270,6 +275,8 @@ static int check_config(const struct load_config *config, struct tw_error *error
         return refuse(error, "--add-addresses", "--free-bind");
     if (config->quiet && config->verbose)
         return refuse(error, "--quiet", "--verbose");
+    if (is_kernel(config->ports) && config->spread)
+        return refuse(error, "--ports kernel", "--spread (connect() knows no ring)");
     if (config->arrivals && !config->ramp && !config->peak && config->rate_per_s == 0)
         return tw_error_set(error, EINVAL, "--arrivals poisson needs a --rate");
     if (config->timeout_ns == 0)
@@ -334,12 +341,13 @@ static int set_ports(const struct load_config *config, struct workload *out, str
     struct tw_error inner = {0};
 
     *ports = (struct tw_ports){0};
-    if (!config->ports) {
+    out->kernel_ports = is_kernel(config->ports);
+    if (!config->ports || out->kernel_ports) {
         tw_limits_ephemeral(&out->limits, ports);
         return 0;
     }
     if (tw_ports_parse(tw_view_of(config->ports), ports, &inner))
-        return tw_error_set(error, EINVAL, "--ports: %s", inner.text);
+        return tw_error_set(error, EINVAL, "--ports: %s (or give kernel)", inner.text);
     return 0;
 }
 
@@ -383,6 +391,7 @@ int load_workload(const struct load_config *config, char **urls, int url_count,
         rc = set_shape(config, out, error);
     if (rc == 0)
         rc = set_ports(config, out, &ports, error);
+    out->takeover &= !out->kernel_ports;
     if (rc == 0)
         rc = add_targets(config, urls, url_count, out, error);
     if (rc == 0 && robots->count * out->target_count > LANES_MAX)
@@ -394,7 +403,7 @@ int load_workload(const struct load_config *config, char **urls, int url_count,
         rc = read_bytes("expect", config->expect, &out->expect, &out->expect_len, error);
     if (rc == 0)
         rc = workload_prepare(out, robots->addresses, robots->count, &ports, send, send_len, error);
-    if (rc == 0 && out->threads > out->port_count)
+    if (rc == 0 && !out->kernel_ports && out->threads > out->port_count)
         out->threads = out->port_count;
     free(send);
     return rc == 0 ? EXIT_YES : rc == -EINVAL || rc == -ERANGE ? EXIT_USAGE : EXIT_NO;

@@ -60,6 +60,7 @@ static void add(struct second *into, const struct second *from)
     into->ports_cooling += from->ports_cooling;
     into->port_waits += from->port_waits;
     into->starved |= from->starved;
+    into->kernel_ports |= from->kernel_ports;
 }
 
 static void move_ready(struct monitor *monitor)

@@ -28,6 +28,8 @@ enum failure failure_of_errno(int code)
     switch (code) {
     case EADDRINUSE:
         return FAILURE_IN_USE_BIND;
+    case EADDRNOTAVAIL: /* of bind() it is told apart where that is called */
+        return FAILURE_NOT_AVAILABLE_CONNECT;
     case EMFILE:
     case ENFILE:
         return FAILURE_NO_DESCRIPTORS;
@@ -77,6 +79,8 @@ int pool_init(struct pool *pool, const struct workload *workload, uint32_t slice
 
     *pool = (struct pool){.workload = workload, .epoll = epoll, .tally = tally};
     pool->open_max = open_max(workload);
+    if (workload->kernel_ports)
+        return 0;
     pool->ledger = tw_ledger_new(&opts, error);
     return pool->ledger ? 0 : -error->code;
 }
@@ -141,7 +145,8 @@ static void retire(struct pool *pool, struct conn *conn)
     close(conn->fd);
     conn->fd = -1;
     pool->open--;
-    pool->kept[conn->tuple.id] = NULL;
+    if (pool->ledger)
+        pool->kept[conn->tuple.id] = NULL;
     conn_list_push(&pool->retired, conn);
 }
 
@@ -175,6 +180,17 @@ static void become_idle(struct pool *pool, struct conn *conn, enum tw_outcome ou
         retire_longest_idle(pool);
 }
 
+/* Where a descriptor of the tuple is bound: nowhere when all is left to the kernel. */
+static struct tw_endpoint local_of(const struct pool *pool, const struct tw_tuple *tuple)
+{
+    struct tw_endpoint local = pool->workload->lanes[tuple->lane].source;
+
+    if (!pool->ledger && pool->workload->routed)
+        return (struct tw_endpoint){.sa = {.sa_family = local.sa.sa_family}};
+    tw_endpoint_set_port(&local, tuple->port);
+    return local;
+}
+
 /* A new descriptor, bound to the tuple's port, in an empty slot. When descriptors have run out,
  * idle ones make way. Returns 0 with the slot in *out, in no list, or -errno. */
 static int open_slot(struct pool *pool, const struct tw_tuple *tuple, struct conn **out)
@@ -184,15 +200,15 @@ static int open_slot(struct pool *pool, const struct tw_tuple *tuple, struct con
         .free_bind = pool->workload->free_bind,
         /* Only where we speak first: otherwise the server would never see the connection. */
         .lean = pool->workload->targets[lane->target].request_len > 0,
+        .kernel_port = !pool->ledger,
     };
-    struct tw_endpoint local = lane->source;
+    struct tw_endpoint local = local_of(pool, tuple);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
     struct conn *conn;
     int fd;
 
-    if (reserve_kept(pool, tuple->id) || (!pool->empty.head && add_chunk(pool)))
+    if ((pool->ledger && reserve_kept(pool, tuple->id)) || (!pool->empty.head && add_chunk(pool)))
         return -ENOMEM;
-    tw_endpoint_set_port(&local, tuple->port);
     if (pool->open >= pool->open_max)
         retire_longest_idle(pool);
     while ((fd = tw_source_open(&local, &opts)) < 0)
@@ -211,7 +227,8 @@ static int open_slot(struct pool *pool, const struct tw_tuple *tuple, struct con
     conn->fresh = true;
     conn->tuple = *tuple;
     conn->phase = PHASE_IDLE;
-    pool->kept[tuple->id] = conn;
+    if (pool->ledger)
+        pool->kept[tuple->id] = conn;
     pool->open++;
     pool->tally->descriptors_opened++;
     *out = conn;
@@ -266,7 +283,7 @@ static int start_connect(struct pool *pool, struct conn *conn, uint64_t now_ns)
         return 0;
     }
     code = errno;
-    if (code == EADDRNOTAVAIL) {
+    if (code == EADDRNOTAVAIL && pool->ledger) {
         pool->tally->refused_connect++;
         remember_refusal(pool, &conn->tuple);
         conn->fresh = true;
@@ -279,12 +296,34 @@ static int start_connect(struct pool *pool, struct conn *conn, uint64_t now_ns)
     return code == EAGAIN ? -EBUSY : -code;
 }
 
+/* A new descriptor whose port connect() chooses. Where it finds none the attempt has failed:
+ * another try would be the same search. */
+static int open_by_kernel(struct pool *pool, uint32_t lane, uint64_t now_ns, struct conn **out,
+                          enum failure *failure)
+{
+    struct tw_tuple tuple = {.lane = lane};
+    int rc = open_slot(pool, &tuple, out);
+
+    if (rc) {
+        *failure = rc == -EADDRNOTAVAIL ? FAILURE_NOT_AVAILABLE_BIND : failure_of_errno(-rc);
+        return rc;
+    }
+    (*out)->target = pool->workload->lanes[lane].target;
+    rc = start_connect(pool, *out, now_ns);
+    *failure = rc ? failure_of_errno(-rc) : FAILURE_NONE;
+    if (rc == -EADDRNOTAVAIL)
+        pool->tally->refused_lane = lane;
+    return rc;
+}
+
 int pool_open(struct pool *pool, uint32_t lane, uint64_t now_ns, struct conn **out,
               uint64_t *until_ns, enum failure *failure)
 {
     struct tw_tuple tuple;
     int rc;
 
+    if (!pool->ledger)
+        return open_by_kernel(pool, lane, now_ns, out, failure);
     for (int tries = 0; tries < OPEN_TRIES; tries++) {
         rc = take(pool, lane, now_ns, &tuple, until_ns);
         if (rc == -EAGAIN)
@@ -321,6 +360,10 @@ int pool_open(struct pool *pool, uint32_t lane, uint64_t now_ns, struct conn **o
 void pool_finish(struct pool *pool, struct conn *conn, enum tw_outcome outcome, uint64_t now_ns)
 {
     conn->phase = PHASE_IDLE;
+    if (!pool->ledger) {
+        retire(pool, conn);
+        return;
+    }
     conn->outcome = outcome;
     conn->deadline_ns = now_ns + LAST_ACK_MAX_NS;
     conn_list_push(&pool->closing, conn);
@@ -329,6 +372,11 @@ void pool_finish(struct pool *pool, struct conn *conn, enum tw_outcome outcome, 
 void pool_reset(struct pool *pool, struct conn *conn, uint64_t now_ns)
 {
     conn->phase = PHASE_IDLE;
+    if (!pool->ledger) {
+        tw_source_renew(conn->fd); /* sends the reset; close() would not */
+        retire(pool, conn);
+        return;
+    }
     if (tw_source_renew(conn->fd)) {
         tw_ledger_give(pool->ledger, &conn->tuple, TW_OUTCOME_RESET, now_ns);
         retire(pool, conn);

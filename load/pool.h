@@ -8,6 +8,9 @@
  * next one. Before that the last ACK must have come, otherwise the kernel would answer it with a
  * reset: ended connections wait for it in a list, in the order in which they ended.
  *
+ * With --ports kernel there is neither: connect() chooses the port, which goes with the descriptor
+ * when the connection ends, as with every ordinary program.
+ *
  * A second transport (TLS, a TCP of our own) would take the place of pool_*, send and recv here and
  * in exchange.c. One thread at a time.
  */
@@ -19,8 +22,8 @@
 
 struct pool {
     const struct workload *workload;
-    struct tw_ledger *ledger;
-    struct tally *tally; /* where refusals and opened descriptors are counted */
+    struct tw_ledger *ledger; /* NULL: the kernel chooses the ports */
+    struct tally *tally;      /* where refusals and opened descriptors are counted */
     int epoll;
     struct conn **kept; /* by tuple id: the slot whose descriptor is bound to its port, or NULL */
     size_t kept_room;

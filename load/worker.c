@@ -41,6 +41,16 @@ static void places_push(struct places *places, uint64_t since_ns)
     places->since_ns[(places->head + places->count++) % places->room] = since_ns;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static uint64_t places_next_ns(const struct places *places)
 {
     return places->count ? places->since_ns[places->head] : TW_NEVER;
@@ -233,6 +243,13 @@ static int open_on_any_lane(struct worker *worker, uint64_t now_ns, struct conn 
     return rc;
 }
 
+/* Keeps the first time of what happens again and again; 0 stands for never. */
+static void note_first(const struct worker *worker, uint64_t *first_ns, uint64_t now_ns)
+{
+    if (*first_ns == 0 && now_ns >= worker->crew->measure_ns)
+        *first_ns = later(now_ns - worker->crew->measure_ns, 1);
+}
+
 static void count_port_wait(struct worker *worker, uint64_t waited_ns)
 {
     worker->tally.port_waits.count++;
@@ -266,6 +283,8 @@ static void count_failed_launch(struct worker *worker, enum failure failure, int
         worker->second.failed++;
         if (failure == FAILURE_OTHER)
             worker->tally.last_errno = code;
+        if (failure_is_of_address(failure))
+            note_first(worker, &worker->tally.first_address_error_ns, now_ns);
     }
     if (!is_open_loop(worker))
         places_push(&worker->places, now_ns + LOCAL_FAILURE_PAUSE_NS);
@@ -301,6 +320,7 @@ static bool launch(struct worker *worker, uint64_t due_ns, uint64_t now_ns)
     if (rc == -EAGAIN) {
         worker->starved_ns = now_ns;
         worker->second.starved = true;
+        note_first(worker, &worker->tally.first_port_wait_ns, now_ns);
         return false;
     }
     /* Places are free from the very beginning on: their time is that of the start. */
@@ -364,11 +384,13 @@ static uint64_t second_end_ns(const struct worker *worker)
 
 static void publish_second(struct worker *worker, uint64_t now_ns)
 {
-    struct tw_ledger_count ports;
+    struct tw_ledger_count ports = {0};
     struct second *second = &worker->second;
     double begin_s = (double)(second_end_ns(worker) - worker->crew->start_ns) / 1e9 - 1;
 
-    tw_ledger_count(worker->pool.ledger, &ports);
+    second->kernel_ports = worker->workload->kernel_ports;
+    if (!second->kernel_ports)
+        tw_ledger_count(worker->pool.ledger, &ports);
     /* The mean over the second; the steps of a short ramp are shorter. */
     for (int i = 0; i < OFFER_SAMPLES && is_open_loop(worker); i++)
         second->target_per_s +=
@@ -427,16 +449,6 @@ static bool is_over(const struct worker *worker, uint64_t now_ns)
 {
     return worker->in_flight == 0 &&
            (worker->stop_ns != 0 || worker->launches_left == 0 || now_ns >= worker->crew->end_ns);
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t later(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
 }
 
 /* Until when there is nothing to do but to wait for events. */
@@ -518,6 +530,18 @@ static void count_not_opened(struct worker *worker)
     }
 }
 
+/* What the ledger knows at the end. */
+static void read_ledger(struct worker *worker)
+{
+    const struct tw_ledger *ledger = worker->pool.ledger;
+
+    tw_ledger_count(ledger, &worker->ports);
+    worker->ledger_bytes = tw_ledger_bytes(ledger);
+    for (uint32_t lane = 0; lane < worker->workload->lane_count && worker->workload->takeover;
+         lane++)
+        worker->takeover_lost |= !tw_ledger_takes_over(ledger, lane);
+}
+
 void *worker_run(void *argument)
 {
     struct worker *worker = argument;
@@ -541,11 +565,8 @@ void *worker_run(void *argument)
     /* The last second is as a rule a part of one; without anything in it it is not worth a row. */
     if (worker->second.opened || worker->second.completed || worker->second.failed)
         publish_second(worker, worker->over_ns);
-    tw_ledger_count(worker->pool.ledger, &worker->ports);
-    worker->ledger_bytes = tw_ledger_bytes(worker->pool.ledger);
-    for (uint32_t lane = 0; lane < worker->workload->lane_count && worker->workload->takeover;
-         lane++)
-        worker->takeover_lost |= !tw_ledger_takes_over(worker->pool.ledger, lane);
+    if (!worker->workload->kernel_ports)
+        read_ledger(worker);
     monitor_finish(&worker->crew->monitor, worker->seconds);
     return NULL;
 }

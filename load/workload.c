@@ -201,6 +201,7 @@ static int make_lanes(struct workload *workload, const struct tw_endpoint *sourc
     size_t room = workload->target_count * (source_count ? source_count : 1);
 
     workload->source_count = source_count ? source_count : 1;
+    workload->routed = source_count == 0;
     workload->lanes = calloc(room, sizeof(*workload->lanes));
     if (!workload->lanes)
         return tw_error_set(error, ENOMEM, "no memory for %zu lanes", room);
@@ -280,7 +281,7 @@ int workload_prepare(struct workload *workload, const struct tw_endpoint *source
 {
     int rc;
 
-    for (size_t t = 0; t < workload->target_count; t++)
+    for (size_t t = 0; t < workload->target_count && !workload->kernel_ports; t++)
         tw_ports_remove(ports, tw_endpoint_port(&workload->targets[t].endpoint));
     workload->port_count = (uint32_t)tw_ports_count(ports);
     if (workload->port_count == 0)

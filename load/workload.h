@@ -57,8 +57,10 @@ struct workload {
     struct lane *lanes;
     size_t lane_count;
     size_t source_count;
+    bool routed;     /* no --from: the sources are what the routing table says */
     uint16_t *ports; /* the ports that may be used on each lane */
     uint32_t port_count;
+    bool kernel_ports; /* connect() chooses among them, as for every ordinary program */
     enum closing closing;
     uint64_t connections; /* closed loop: in flight; open loop: at most in flight */
     double rate_per_s;    /* 0: closed loop */
@@ -89,8 +91,8 @@ int workload_add_target(struct workload *workload, const char *text, int family,
                         struct tw_error *error);
 
 /* Makes the requests and, from the sources (none: what the routing table says) and the targets, the
- * lanes. The endpoints' ports are left out of the ring of ports, lest a robot connects to itself.
- */
+ * lanes. The endpoints' ports are left out of the ring of ports, lest a robot connects to itself;
+ * where the kernel chooses the port nobody can keep it from that. */
 int workload_prepare(struct workload *workload, const struct tw_endpoint *sources,
                      size_t source_count, struct tw_ports *ports, const char *send, size_t send_len,
                      struct tw_error *error);

@@ -28,6 +28,13 @@ static void keep_larger(uint64_t *into, uint64_t value)
         *into = value;
 }
 
+/* The earlier of two times of which 0 means never. */
+static void keep_earlier(uint64_t *into, uint64_t value)
+{
+    if (value && (*into == 0 || value < *into))
+        *into = value;
+}
+
 void tally_add(struct tally *into, const struct tally *from)
 {
     into->attempted += from->attempted;
@@ -39,6 +46,7 @@ void tally_add(struct tally *into, const struct tally *from)
         into->failures[i] += from->failures[i];
     if (from->last_errno)
         into->last_errno = from->last_errno;
+    keep_earlier(&into->first_address_error_ns, from->first_address_error_ns);
     into->requests += from->requests;
     into->bytes_in += from->bytes_in;
     into->bytes_out += from->bytes_out;
@@ -47,6 +55,7 @@ void tally_add(struct tally *into, const struct tally *from)
     into->port_waits.count += from->port_waits.count;
     into->port_waits.total_ns += from->port_waits.total_ns;
     keep_larger(&into->port_waits.max_ns, from->port_waits.max_ns);
+    keep_earlier(&into->first_port_wait_ns, from->first_port_wait_ns);
     into->refused_bind += from->refused_bind;
     into->refused_connect += from->refused_connect;
     if (from->refused_port) {

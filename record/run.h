@@ -44,6 +44,12 @@ enum failure {
 };
 extern const char *const failure_names[FAILURES];
 
+/* No port, or no tuple, or not this host's address. */
+static inline bool failure_is_of_address(enum failure failure)
+{
+    return failure >= FAILURE_IN_USE_BIND && failure <= FAILURE_NOT_AVAILABLE_CONNECT;
+}
+
 enum closer { CLOSER_CLIENT, CLOSER_SERVER, CLOSER_RESET, CLOSERS };
 
 /* Counts. attempted = opened + not_opened; opened = completed + aborted + every class of failure.
@@ -55,7 +61,8 @@ struct tally {
     uint64_t in_time; /* of those completed: before the last launch was due; what the rate counts */
     uint64_t aborted; /* on purpose, by --abort */
     uint64_t failures[FAILURES];
-    int last_errno; /* of FAILURE_OTHER */
+    int last_errno;                  /* of FAILURE_OTHER */
+    uint64_t first_address_error_ns; /* since the end of the warm-up; 0: there was none */
     uint64_t requests;
     uint64_t bytes_in;
     uint64_t bytes_out;
@@ -65,6 +72,7 @@ struct tally {
         uint64_t total_ns;
         uint64_t max_ns;
     } port_waits;
+    uint64_t first_port_wait_ns; /* likewise: when a launch first found no port */
     /* Refusals of the kernel that cost another port and no attempt. */
     uint64_t refused_bind;
     uint64_t refused_connect;
@@ -93,6 +101,7 @@ struct second {
     bool starved;        /* there was no port for a launch that was due */
     uint64_t p50_ns;     /* of the total latency of those completed in it */
     uint64_t p99_ns;
+    bool kernel_ports; /* the kernel chooses them: ports_free and ports_cooling are not known */
 };
 
 /* What a sum of ports, addresses, destinations and manner of closing can sustain. */

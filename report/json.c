@@ -10,6 +10,12 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(round(value * 1000) / 1000) : json_null();
 }
 
+/* Seconds until something happened for the first time; null: never. */
+static json_t *first(uint64_t ns)
+{
+    return ns ? json_real(round((double)ns / 1e3) / 1e6) : json_null();
+}
+
 static json_t *workload_object(struct builder *b, const struct report_workload *w)
 {
     json_t *object = json_object(), *targets = json_array();
@@ -45,11 +51,10 @@ static json_t *errors_object(struct builder *b, const struct tally *tally)
 {
     json_t *object = json_object(), *address = json_object();
 
-    for (int i = FAILURE_IN_USE_BIND; i <= FAILURE_NOT_AVAILABLE_CONNECT; i++)
-        set(b, address, failure_names[i], count(tally->failures[i]));
     set(b, object, "address", address);
-    for (int i = FAILURE_NO_DESCRIPTORS; i < FAILURES; i++)
-        set(b, object, failure_names[i], count(tally->failures[i]));
+    for (int i = 1; i < FAILURES; i++)
+        set(b, failure_is_of_address(i) ? address : object, failure_names[i],
+            count(tally->failures[i]));
     if (tally->last_errno)
         set(b, object, "other_errno", json_integer(tally->last_errno));
     return object;
@@ -132,8 +137,9 @@ static json_t *series_array(struct builder *b, const struct run *run)
         set(b, row, "completed", count(second->completed));
         set(b, row, "failed", count(second->failed));
         set(b, row, "in_flight", count(second->in_flight));
-        set(b, row, "ports_free", count(second->ports_free));
-        set(b, row, "ports_cooling", count(second->ports_cooling));
+        set(b, row, "ports_free", second->kernel_ports ? json_null() : count(second->ports_free));
+        set(b, row, "ports_cooling",
+            second->kernel_ports ? json_null() : count(second->ports_cooling));
         set(b, row, "port_waits", count(second->port_waits));
         set(b, row, "starved", json_boolean(second->starved));
         set(b, row, "p50_us", number((double)second->p50_ns / 1e3));
@@ -159,7 +165,9 @@ static void set_counts(struct builder *b, json_t *root, const struct run *run)
     set(b, root, "bytes_out", count(tally->bytes_out));
     set(b, root, "rate_per_s", number(run_rate_per_s(run)));
     set(b, root, "errors", errors_object(b, tally));
+    set(b, root, "first_address_error_s", first(tally->first_address_error_ns));
     set(b, root, "port_waits", port_waits_object(b, tally));
+    set(b, root, "first_port_wait_s", first(tally->first_port_wait_ns));
     set(b, refusals, "bind", count(tally->refused_bind));
     set(b, refusals, "connect", count(tally->refused_connect));
     set(b, refusals, "set_aside_at_end", count(run->ports_aside));

@@ -53,7 +53,7 @@ void report_second_head(FILE *out)
 
 void report_second(const struct second *second, FILE *out)
 {
-    char offered[24] = "-", p50[16] = "-", p99[16] = "-";
+    char offered[24] = "-", ports[24] = "-", cooling[24] = "-", p50[16] = "-", p99[16] = "-";
 
     if (second->target_per_s > 0)
         snprintf(offered, sizeof(offered), "%.0f", second->target_per_s);
@@ -61,10 +61,13 @@ void report_second(const struct second *second, FILE *out)
         format_time((double)second->p50_ns, p50);
         format_time((double)second->p99_ns, p99);
     }
-    fprintf(out, "%6u %10s %10llu %9llu %8llu %11llu %9llu %9s %9s%s\n", second->at_s + 1, offered,
+    if (!second->kernel_ports) {
+        snprintf(ports, sizeof(ports), "%llu", (unsigned long long)second->ports_free);
+        snprintf(cooling, sizeof(cooling), "%llu", (unsigned long long)second->ports_cooling);
+    }
+    fprintf(out, "%6u %10s %10llu %9llu %8llu %11s %9s %9s %9s%s\n", second->at_s + 1, offered,
             (unsigned long long)second->completed, (unsigned long long)second->in_flight,
-            (unsigned long long)second->failed, (unsigned long long)second->ports_free,
-            (unsigned long long)second->ports_cooling, p50, p99,
+            (unsigned long long)second->failed, ports, cooling, p50, p99,
             second->starved ? " (no port free)" : "");
 }
 
@@ -104,12 +107,15 @@ static void print_errors(const struct tally *tally, FILE *out)
         [FAILURE_INTERRUPTED] = "interrupted in flight",
         [FAILURE_OTHER] = "other",
     };
-    uint64_t address = tally->failures[FAILURE_IN_USE_BIND] +
-                       tally->failures[FAILURE_NOT_AVAILABLE_BIND] +
-                       tally->failures[FAILURE_NOT_AVAILABLE_CONNECT];
-    char buf[32];
+    uint64_t address = 0;
+    char buf[32], first[16];
 
+    for (int i = 1; i < FAILURES; i++)
+        address += failure_is_of_address(i) ? tally->failures[i] : 0;
     fprintf(out, "errors       %s address errors", group(address, buf));
+    if (tally->first_address_error_ns)
+        fprintf(out, " (first after %s)",
+                format_time((double)tally->first_address_error_ns, first));
     for (int i = 1; i < FAILURES; i++)
         if (tally->failures[i])
             fprintf(out, ", %s %s", group(tally->failures[i], buf), names[i]);
@@ -121,11 +127,14 @@ static void print_errors(const struct tally *tally, FILE *out)
 static void print_ports(const struct run *run, FILE *out)
 {
     const struct tally *tally = &run->tally;
-    char a[32], b[16], c[16], d[32], e[32];
+    char a[32], b[16], c[16], d[32], e[32], first[16];
 
     if (tally->port_waits.count)
-        fprintf(out, "ports        %s launches waited for a port, %s in all, %s at most\n",
+        fprintf(out,
+                "ports        %s launches waited for a port (first after %s), %s in all, %s at "
+                "most\n",
                 group(tally->port_waits.count, a),
+                format_time((double)tally->first_port_wait_ns, first),
                 format_time((double)tally->port_waits.total_ns, b),
                 format_time((double)tally->port_waits.max_ns, c));
     if (tally->refused_bind + tally->refused_connect)
@@ -237,7 +246,8 @@ void report_text(const struct report_workload *workload, const struct run *run,
         fprintf(out, "peak         no step was held\n");
     for (size_t i = 0; i < missed_count; i++)
         fprintf(out, "missed       %s\n", missed[i].text);
-    if (run->budget.advice[0] && run->tally.port_waits.count)
+    if (run->budget.advice[0] &&
+        (run->tally.port_waits.count || run->tally.failures[FAILURE_NOT_AVAILABLE_CONNECT]))
         fprintf(out, "advice       %s\n", run->budget.advice);
     if (run->interrupted)
         fprintf(out,

@@ -38,6 +38,10 @@ int tw_listen(const struct tw_endpoint *local, const struct tw_listen_opts *opts
 struct tw_source_opts {
     bool free_bind; /* IP_FREEBIND: the address need not be configured on an interface */
     bool lean;      /* the handshake's last ACK travels with the first data (one segment fewer) */
+    /* connect() chooses the port: the socket is bound to the address alone
+     * (IP_BIND_ADDRESS_NO_PORT), to a wildcard not at all, and SO_REUSEADDR is not set. It takes
+     * over no TIME_WAIT but as tcp_tw_reuse says, and is good for one connection. */
+    bool kernel_port;
 };
 
 /* A non-blocking TCP socket bound to `local` with SO_REUSEADDR, ready for connect(). With an

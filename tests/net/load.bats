@@ -269,7 +269,8 @@ few=(--count 40 -c 4 --threads 2)
   sysctl_of server net/ipv4/tcp_timestamps 0
   run_load --ports 3000:3050 --rate 200/s --duration 3s $url
   expect 1 'opened == 51' 'completed == 51' 'failed == 0' 'sum(errors.address.values()) == 0' \
-    'port_waits.count > 0' 'budget.limited_by == "time-wait"' 'budget.advice'
+    'port_waits.count > 0' '0 < first_port_wait_s < duration_s' 'first_address_error_s is None' \
+    'budget.limited_by == "time-wait"' 'budget.advice'
   grep -q 'does not let our TIME_WAITs be taken over' "$BATS_TEST_TMPDIR/out"
 }
 
@@ -316,6 +317,81 @@ few=(--count 40 -c 4 --threads 2)
   limited --rate 300/s --duration 1s --threads 1 --ports 3000-3999 $url
   status=$(cat "$BATS_TEST_TMPDIR/status")
   expect 0 'attempted == 300' 'completed + errors.no_descriptors == opened'
+}
+
+# --- ports of the kernel's choice ------------------------------------------------------------------
+
+# few_ports: the kernel has 50 ports to choose from, and keeps them in TIME_WAIT.
+few_ports() {
+  peer plain
+  sysctl_of client net/ipv4/ip_local_port_range "3000 3049"
+  sysctl_of client net/ipv4/tcp_tw_reuse 0
+}
+
+@test "--ports kernel: as many connections as ports, then each attempt fails" {
+  few_ports
+  run_load --ports kernel --count 80 --rate 400/s --threads 2 $url
+  expect 0 'completed == 50 == closed_by.client' 'errors.address.not_available_connect == 30 == failed' \
+    'attempted == opened == 80' 'first_address_error_s > 0' 'first_port_wait_s is None' 'port_waits.count == 0' \
+    "time_wait_left.client == 50 == $(time_waits client)" 'budget.tuples == 50' \
+    'budget.limited_by == "time-wait"' 'workload.ports == "kernel"' 'self.descriptors_opened == 80' \
+    'series[0].ports_free is None' 'memory.ledger_bytes == 0'
+  [ "$(cut -d' ' -f2 "$BATS_TEST_TMPDIR/peer.80" | sort -n | tr '\n' ' ')" = "$(seq -s ' ' 3000 3049) " ]
+  grep -q '^errors .* 30 address not available at connect$' "$BATS_TEST_TMPDIR/out"
+  grep -q '^refused by .* 50 in TIME_WAIT' "$BATS_TEST_TMPDIR/out"
+  grep -q '^advice ' "$BATS_TEST_TMPDIR/out"
+}
+
+@test "--ports kernel: each address and each destination has all ports again" {
+  few_ports
+  peer plain 81
+  run_load --ports kernel --count 360 -c 1 --threads 1 --from 10.77.0.10-10.77.0.12 --add-addresses "$net_link" \
+    $url http://$server:81/
+  expect 0 'completed == 300' 'errors.address.not_available_connect == 60 == failed' 'budget.tuples == 300' \
+    "time_wait_left.client == 300 == $(time_waits client)"
+  for port in 80 81; do
+    [ "$(sort -u "$BATS_TEST_TMPDIR/peer.$port" | wc -l)" -eq 150 ]
+  done
+}
+
+@test "--ports kernel: the server closes first, and no attempt fails" {
+  few_ports
+  run_load --ports kernel --close server --count 400 -c 4 $url
+  expect 0 'completed == 400 == closed_by.server' 'failed == 0' 'time_wait_left.client == 0' \
+    "$(time_waits client) == 0" 'budget.limited_by == "none"'
+}
+
+@test "--ports kernel: reset, and no attempt fails" {
+  few_ports
+  run_load --ports kernel --close reset --count 400 -c 4 $url
+  expect 0 'completed == 400 == closed_by.reset' 'failed == 0' "$(time_waits client) == 0 == $(time_waits server)"
+}
+
+@test "--ports kernel: tcp_tw_reuse gives ports back, and the budget knows" {
+  few_ports
+  sysctl_of client net/ipv4/tcp_tw_reuse 1
+  run_load --ports kernel --rate 20/s --duration 4s $url
+  expect 0 'completed == 80' 'failed == 0' 'time_wait_left.client <= 50' '20 < budget.per_s < 5000'
+}
+
+@test "--ports kernel: connections held open take all ports" {
+  few_ports
+  run_load --ports kernel --close server --count 60 -c 60 --threads 1 -n 2 --think 1s $url
+  expect 0 'completed == 50' 'requests == 100' 'errors.address.not_available_connect == 10 == failed'
+}
+
+@test "--ports kernel: IPv6" {
+  few_ports
+  net_v6
+  peer plain 81 $server6
+  run_load --ports kernel --count 60 -c 4 --from $client6 "http://[$server6]:81/"
+  expect 0 'completed == 50' 'errors.address.not_available_connect == 10 == failed'
+}
+
+@test "--ports kernel has no ring to --spread over" {
+  run_load --ports kernel --spread $url
+  [ "$status" -eq 2 ]
+  grep -q -- '--spread' "$BATS_TEST_TMPDIR/err"
 }
 
 # --- ending early ----------------------------------------------------------------------------------

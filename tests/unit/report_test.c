@@ -47,8 +47,9 @@ static const struct report_workload workload = {
 static const struct verdict_line missed[] = {{"p99 was 9 ms, more than 5 ms"}, {"errors > 0"}};
 
 static struct second series[] = {
-    {0, 1000.5, 11, 12, 13, 14, 15, 16, 17, true, 18500, 19500},
-    {1, 0, 21, 22, 23, 24, 25, 26, 27, false, 28500, 29500},
+    {0, 1000.5, 11, 12, 13, 14, 15, 16, 17, true, 18500, 19500, false},
+    {1, 0, 21, 22, 23, 24, 25, 26, 27, false, 28500, 29500, false},
+    {.at_s = 2, .ports_free = 35, .ports_cooling = 36, .kernel_ports = true},
 };
 
 static void fill_tally(struct tally *tally)
@@ -61,6 +62,8 @@ static void fill_tally(struct tally *tally)
     for (int i = 1; i < FAILURES; i++)
         tally->failures[i] = 100 + (uint64_t)i * 1001;
     tally->last_errno = EPERM;
+    tally->first_address_error_ns = 5611234567;
+    tally->first_port_wait_ns = 432100000;
     tally->requests = 3300000;
     tally->bytes_in = 444000444;
     tally->bytes_out = 55000055;
@@ -197,6 +200,8 @@ static const struct {
     {"errors.interrupted", 12112},
     {"errors.other", 13113},
     {"errors.other_errno", EPERM},
+    {"first_address_error_s", 5.611235},
+    {"first_port_wait_s", 0.4321},
     {"port_waits.count", 41},
     {"port_waits.total_ms", 42.5},
     {"port_waits.max_ms", 3.25},
@@ -325,6 +330,8 @@ static void test_json_words(void **state)
     assert_true(json_is_true(at(root, "series.0.starved")));
     assert_true(json_is_false(at(root, "series.1.starved")));
     assert_true(json_is_null(at(root, "series.1.target_per_s")));
+    assert_true(json_is_null(at(root, "series.2.ports_free")));
+    assert_true(json_is_null(at(root, "series.2.ports_cooling")));
     assert_true(json_is_null(at(root, "kernel.TW"))); /* lacking before the run */
     assert_true(json_integer_value(at(root, "workload.seed")) == INT64_MAX);
     assert_int_equal(json_array_size(at(root, "series")), COUNT(series));
@@ -346,6 +353,8 @@ static void test_json_nothing(void **state)
                                         "cpu.us_per_connection",
                                         "time_wait_left.client",
                                         "time_wait_left.server",
+                                        "first_address_error_s",
+                                        "first_port_wait_s",
                                         "peak_per_s",
                                         "workload.rate_per_s",
                                         "workload.duration_s",
@@ -447,9 +456,9 @@ static void test_text(void **state)
         "1,234,567 attempted = 1,200,000 opened + 34,567 not opened\n",
         "1,200,000 opened = 1,100,000 completed + 92,391 failed + 77 aborted on purpose\n",
         "31008 connections/s over 32.25 s, 3,300,000 requests\n",
-        "errors       6,306 address errors, 1,101 address in use at bind, ",
+        "errors       6,306 address errors (first after 5.61 s), 1,101 address in use at bind, ",
         "13,113 other (last: Operation not permitted)\n",
-        "41 launches waited for a port, 42.5 ms in all, 3.25 ms at most\n",
+        "41 launches waited for a port (first after 432 ms), 42.5 ms in all, 3.25 ms at most\n",
         "51 times at bind and 52 times at connect; another one was taken (53 still set aside)\n",
         "closed by    client 301, server 302, reset 303\n",
         "TIME_WAIT    client 71, server 72\n",
@@ -465,6 +474,8 @@ static void test_text(void **state)
          "   19.5 us (no port free)\n"),
         ("     2          -         22        24       23          25        26   28.5 us"
          "   29.5 us\n"),
+        "     3          -          0         0        0           -         -         -         "
+        "-\n",
     };
     struct run *run = made_up_run();
     char *text = text_of(&workload, run, COUNT(missed));
@@ -488,7 +499,8 @@ static void test_text_nothing(void **state)
         "set no limit to the rate",
         "peak         no step was held\n",
     };
-    static const char *const unwanted[] = {"nan", "inf\n", "inf ", "advice", "missed", "aborted"};
+    static const char *const unwanted[] = {"nan",    "inf\n",   "inf ", "advice",
+                                           "missed", "aborted", "first"};
     struct report_workload little = {.targets = targets,
                                      .target_count = 1,
                                      .closing = "client",

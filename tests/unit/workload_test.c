@@ -374,6 +374,48 @@ static void test_budget(void **state)
     }
 }
 
+/* Ports that connect() chooses: TIME_WAIT is waited for, or reused when it is old enough. */
+static void test_budget_of_kernel(void **state)
+{
+    static const struct {
+        enum closing closing;
+        int64_t tw_reuse, timestamps, delay_ms;
+        const char *target;
+        double per_s; /* of 2 lanes x 610 ports */
+    } samples[] = {
+        {CLOSING_CLIENT, 0, 1, 1000, "tcp://127.0.0.1:9", 20},
+        {CLOSING_HALF, 2, 1, 1000, "tcp://10.0.0.1:9", 20},
+        {CLOSING_CLIENT, 1, 0, 1000, "tcp://10.0.0.1:9", 20},
+        {CLOSING_CLIENT, 1, 1, 1000, "tcp://10.0.0.1:9", 1220},
+        {CLOSING_CLIENT, 1, 1, 500, "tcp://10.0.0.1:9", 2440},
+        {CLOSING_CLIENT, 2, 1, 1000, "tcp://127.1.2.3:9", 1220},
+        {CLOSING_CLIENT, 2, 1, 1000, "tcp://[::1]:9", 1220},
+        {CLOSING_CLIENT, 2, 1, 1000, "tcp://[::2]:9", 20},
+        {CLOSING_SERVER, 0, 1, 1000, "tcp://10.0.0.1:9", INFINITY},
+        {CLOSING_RESET, 0, 0, 1000, "tcp://10.0.0.1:9", INFINITY},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(samples); i++) {
+        struct workload workload = {.closing = samples[i].closing,
+                                    .kernel_ports = true,
+                                    .limits = {.timestamps = samples[i].timestamps,
+                                               .tw_reuse = samples[i].tw_reuse,
+                                               .tw_reuse_delay_ms = samples[i].delay_ms},
+                                    .lane_count = 2,
+                                    .port_count = 610};
+        struct budget budget;
+
+        add_target(&workload, samples[i].target);
+        budget_compute(&workload, &budget);
+        if (isfinite(samples[i].per_s) ? fabs(budget.per_s - samples[i].per_s) > 1e-6
+                                       : isfinite(budget.per_s))
+            fail_msg("sample %zu: %g (%s)", i, budget.per_s, budget.reason);
+        assert_true(isfinite(budget.per_s) == (budget.advice[0] != 0));
+        workload_fini(&workload);
+    }
+}
+
 /* --- the search for the peak ------------------------------------------------------------------ */
 
 /* A server that does what it can. Beyond its capacity it is slow, drops or refuses. */
@@ -492,8 +534,9 @@ int main(void)
         cmocka_unit_test(test_family),        cmocka_unit_test(test_last_request),
         cmocka_unit_test(test_turns),         cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_routed_source), cmocka_unit_test(test_nothing_to_use),
-        cmocka_unit_test(test_budget),        cmocka_unit_test(test_peak),
-        cmocka_unit_test(test_peak_ends),     cmocka_unit_test(test_peak_step),
+        cmocka_unit_test(test_budget),        cmocka_unit_test(test_budget_of_kernel),
+        cmocka_unit_test(test_peak),          cmocka_unit_test(test_peak_ends),
+        cmocka_unit_test(test_peak_step),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
