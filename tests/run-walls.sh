@@ -11,7 +11,7 @@ cd "${1:-$(dirname "$0")/..}"
 # Pure code includes nothing that could reach the kernel. run.h holds the kernel's counters as plain
 # data, so record/ sees that one header of the facts.
 base='error.h parse.h address.h clock.h ports.h socket_row.h text.h'
-pure='assert.h errno.h inttypes.h limits.h math.h stdalign.h stdarg.h stdbool.h stddef.h stdint.h stdlib.h string.h'
+pure='assert.h errno.h inttypes.h limits.h math.h stdalign.h stdarg.h stdbool.h stddef.h stdint.h stdlib.h stdatomic.h string.h'
 table="
 include/tidewait|*|include/tidewait|*|speak exit
 lib/base|$base|lib/base|*|speak exit
@@ -20,7 +20,7 @@ lib/rules|socket_row.h ports.h address.h rules.h|lib/rules|$pure netinet/tcp.h|s
 lib/facts|$base blind.h sockets.h unix_sockets.h holders.h process.h namespaces.h trial.h kernel_sockets.h systemd.h counters.h interface.h limits.h|lib/facts lib/base|*|speak exit
 lib/verdict|-ledger.h -socket.h -counters.h|lib/verdict lib/base|*|speak exit
 lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
-plan|error.h parse.h|plan|$pure|speak exit
+plan|limits.h error.h parse.h ports.h|plan|$pure stdio.h|speak exit
 load|*|load record plan|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
