@@ -21,14 +21,15 @@ lib/facts|$base blind.h sockets.h unix_sockets.h holders.h process.h namespaces.
 lib/verdict|-ledger.h -socket.h -counters.h|lib/verdict lib/base|*|speak exit
 lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
 plan|limits.h error.h parse.h ports.h|plan|$pure stdio.h|speak exit
+tune|*|tune plan|*|speak exit
 load|*|load record plan|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
-report|-clock.h -socket.h -sockets.h|report record lab|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
-cmd|*|cmd lab load plan record report|*|
+report|-clock.h -socket.h -sockets.h|report record lab plan tune|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
+cmd|*|cmd lab load plan record report tune|*|
 "
 
-sources=$(find include lib plan load record report shim lab cmd -name '*.[ch]' 2>/dev/null | sort)
+sources=$(find include lib plan tune load record report shim lab cmd -name '*.[ch]' 2>/dev/null | sort)
 
 # shellcheck disable=SC2086 # a list of files without blanks
 printf '%s' "$table" | awk -v sources="$sources" '

@@ -1,0 +1,211 @@
+#include "setting.h"
+
+#include <errno.h>
+
+#include "tidewait/ports.h"
+
+/* How much of a wrong value is quoted. */
+#define QUOTED_MAX 40
+
+#define QUOTED(view) (int)((view).len < QUOTED_MAX ? (view).len : QUOTED_MAX), (view).data
+
+/* Numbers in one value. */
+#define NUMBERS_MAX 3
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
+
+static struct tw_view trimmed(struct tw_view text)
+{
+    while (text.len && is_blank(text.data[0])) {
+        text.data++;
+        text.len--;
+    }
+    while (text.len && is_blank(text.data[text.len - 1]))
+        text.len--;
+    return text;
+}
+
+/* Cuts the next word off a trimmed text. */
+static struct tw_view cut_word(struct tw_view *rest)
+{
+    struct tw_view word = *rest;
+
+    for (word.len = 0; word.len < rest->len && !is_blank(word.data[word.len]);)
+        word.len++;
+    rest->data += word.len;
+    rest->len -= word.len;
+    *rest = trimmed(*rest);
+    return word;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* Whether a name with dots or slashes is this one, which has dots. */
+static bool is_named(struct tw_view typed, const char *name)
+{
+    if (typed.len != strlen(name))
+        return false;
+    for (size_t i = 0; i < typed.len; i++)
+        if ((typed.data[i] == '/' ? '.' : typed.data[i]) != name[i])
+            return false;
+    return true;
+}
+
+const struct setting *setting_find(struct tw_view name)
+{
+    static const char folder[] = "/proc/sys/";
+    size_t folder_len = sizeof(folder) - 1;
+
+    if (name.len > folder_len && memcmp(name.data, folder, folder_len) == 0) {
+        name.data += folder_len;
+        name.len -= folder_len;
+    }
+    for (const struct setting *setting = settings; setting->name; setting++)
+        if (is_named(name, setting->name) || is_named(name, strrchr(setting->name, '.') + 1))
+            return setting;
+    return NULL;
+}
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+static int check_number(const struct setting *setting, struct tw_view text, uint64_t *out,
+                        struct tw_error *error)
+{
+    if (text.len > 1 && text.data[0] == '0')
+        return tw_error_set(error, EINVAL,
+                            "%s '%.*s' begins with 0: the kernel does not read that as decimal",
+                            setting->name, QUOTED(text));
+    return tw_parse_number(text, setting->name, (uint64_t)setting->min, (uint64_t)setting->max, out,
+                           error);
+}
+
+/* Several numbers with blanks between them. */
+static int check_numbers(const struct setting *setting, struct tw_view text, size_t least,
+                         size_t most, struct tw_error *error)
+{
+    uint64_t numbers[NUMBERS_MAX] = {0};
+    struct tw_view rest = text;
+    size_t count = 0;
+    int rc;
+
+    for (; rest.len && count < most; count++) {
+        rc = check_number(setting, cut_word(&rest), &numbers[count], error);
+        if (rc)
+            return rc;
+    }
+    if (rest.len || count < least)
+        return tw_error_set(error, EINVAL, "%s '%.*s': %s%zu numbers with a blank between them",
+                            setting->name, QUOTED(text), least < most ? "up to " : "needs ", most);
+    if (setting->kind != SETTING_NUMBERS && count == 2 && numbers[0] > numbers[1])
+        return tw_error_set(error, EINVAL, "%s '%.*s': the first number is above the second",
+                            setting->name, QUOTED(text));
+    return 0;
+}
+
+/* A list as the kernel takes it: no blanks anywhere, and "-" alone between two ports. Port 0 is one
+ * to it.
+ */
+static int check_ports(const struct setting *setting, struct tw_view text, struct tw_ports *out,
+                       struct tw_error *error)
+{
+    struct tw_view rest = text;
+
+    while (rest.len) {
+        struct tw_view last = tw_view_cut(&rest, ','), first = tw_view_cut(&last, '-');
+        uint64_t from = 0, to;
+        int rc = check_number(setting, first, &from, error);
+
+        to = from;
+        if (rc == 0 && last.data)
+            rc = check_number(setting, last, &to, error);
+        if (rc)
+            return rc;
+        if (from > to)
+            return tw_error_set(error, EINVAL, "%s '%.*s': the first port is above the last",
+                                setting->name, QUOTED(text));
+        tw_ports_add_range(out, (struct tw_port_range){(uint16_t)from, (uint16_t)to});
+    }
+    return 0;
+}
+
+int setting_check(const struct setting *setting, struct tw_view value, struct tw_error *error)
+{
+    struct tw_view text = trimmed(value);
+    struct tw_ports ports = {0};
+    uint64_t number;
+
+    switch (setting->kind) {
+    case SETTING_NUMBERS:
+        return check_numbers(setting, text, NUMBERS_MAX, NUMBERS_MAX, error);
+    case SETTING_RANGE:
+        return check_numbers(setting, text, 2, 2, error);
+    case SETTING_LIMIT:
+        return check_numbers(setting, text, 1, 2, error);
+    case SETTING_PORTS:
+        return check_ports(setting, value, &ports, error);
+    default:
+        return check_number(setting, text, &number, error);
+    }
+}
+
+/* A number as the kernel may write it, below zero as well. */
+static bool read_number(struct tw_view text, int64_t *out)
+{
+    bool negative = text.len && text.data[0] == '-';
+    uint64_t value;
+
+    if (negative) {
+        text.data++;
+        text.len--;
+    }
+    if (tw_parse_number(text, "", 0, INT64_MAX, &value, NULL))
+        return false;
+    *out = negative ? -(int64_t)value : (int64_t)value;
+    return true;
+}
+
+static bool same_word(struct tw_view a, struct tw_view b)
+{
+    int64_t a_number, b_number;
+
+    if (read_number(a, &a_number) && read_number(b, &b_number))
+        return a_number == b_number;
+    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+static bool same_words(const char *a, const char *b)
+{
+    struct tw_view a_rest = trimmed(tw_view_of(a)), b_rest = trimmed(tw_view_of(b));
+
+    while (a_rest.len && b_rest.len)
+        if (!same_word(cut_word(&a_rest), cut_word(&b_rest)))
+            return false;
+    return !a_rest.len && !b_rest.len;
+}
+
+bool setting_equal(const struct setting *setting, const char *a, const char *b)
+{
+    struct tw_ports a_ports = {0}, b_ports = {0};
+
+    if (setting->kind == SETTING_PORTS &&
+        check_ports(setting, trimmed(tw_view_of(a)), &a_ports, NULL) == 0 &&
+        check_ports(setting, trimmed(tw_view_of(b)), &b_ports, NULL) == 0)
+        return memcmp(&a_ports, &b_ports, sizeof(a_ports)) == 0;
+    return same_words(a, b);
+}
+
+bool setting_is_unsafe(const struct setting *setting, const char *before, const char *after)
+{
+    int64_t from, to;
+
+    if (setting->danger == DANGER_NONE)
+        return false;
+    /* What cannot be read may be anything. */
+    if (!read_number(trimmed(tw_view_of(before)), &from) ||
+        !read_number(trimmed(tw_view_of(after)), &to))
+        return true;
+    return setting->danger == DANGER_LOWER ? to < from : to == 0 && from != 0;
+}
