@@ -55,6 +55,9 @@ static inline void tw_endpoint_set_port(struct tw_endpoint *endpoint, uint16_t p
 bool tw_endpoint_same_address(const struct tw_endpoint *a, const struct tw_endpoint *b);
 bool tw_endpoint_is_wildcard(const struct tw_endpoint *endpoint);
 
+/* 127.0.0.0/8, ::1, or the former as ::ffff:a.b.c.d. */
+bool tw_endpoint_is_loopback(const struct tw_endpoint *endpoint);
+
 /* Writes 127.0.0.1:80, [::1]:80, or the bare address when the port is 0. Returns buf. */
 const char *tw_endpoint_format(const struct tw_endpoint *endpoint, char buf[TW_ENDPOINT_TEXT_MAX]);
 

@@ -23,6 +23,16 @@ bool tw_endpoint_is_wildcard(const struct tw_endpoint *endpoint)
     return endpoint->v4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
+bool tw_endpoint_is_loopback(const struct tw_endpoint *endpoint)
+{
+    const struct in6_addr *v6 = &endpoint->v6.sin6_addr;
+
+    if (endpoint->sa.sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+    return endpoint->sa.sa_family == AF_INET &&
+           ntohl(endpoint->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
 const char *tw_endpoint_format(const struct tw_endpoint *endpoint, char buf[TW_ENDPOINT_TEXT_MAX])
 {
     char host[INET6_ADDRSTRLEN] = "?", scope[IF_NAMESIZE + 1] = "";

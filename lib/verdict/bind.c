@@ -85,7 +85,7 @@ static bool is_parked(const struct bind_case *bind, const struct tw_socket_row *
     uint16_t port = tw_endpoint_port(&row->local);
 
     return bind->blockers.count == 1 && row->state == TCP_TIME_WAIT &&
-           parts_is_loopback(&row->local) && parts_is_loopback(&row->remote) &&
+           tw_endpoint_is_loopback(&row->local) && tw_endpoint_is_loopback(&row->remote) &&
            port >= bind->limits.port_first && port <= bind->limits.port_last;
 }
 

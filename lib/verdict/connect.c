@@ -520,7 +520,7 @@ static void weigh(struct lane_case *lane)
 
     /* 2 means on the loopback only. */
     if (lane->limits.tw_reuse == 2)
-        request.tw_reuse &= parts_is_loopback(&lane->destination);
+        request.tw_reuse &= tw_endpoint_is_loopback(&lane->destination);
     lane->lane = tw_rules_lane(&request, &lane->polluting, lane->rows, lane->count);
     lane->draft->verdict.lane = lane->lane;
     if (lane->limits.port_last && lane->lane.free + lane->lane.reusable == 0)

@@ -9,14 +9,6 @@
 #include "tidewait/namespaces.h"
 #include "tidewait/sockets.h"
 
-bool parts_is_loopback(const struct tw_endpoint *endpoint)
-{
-    struct tw_endpoint local = tw_endpoint_unmap(endpoint);
-
-    return local.sa.sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&local.v6.sin6_addr)
-                                          : ntohl(local.v4.sin_addr.s_addr) >> 24 == 127;
-}
-
 void parts_ipv6_disabled(struct draft *draft, const char *address)
 {
     draft_answer(draft, TW_ANSWER_UNAVAILABLE, EADDRNOTAVAIL, "ipv6-disabled");

@@ -11,8 +11,6 @@ int verdict_bind(struct draft *draft, struct tw_error *error);
 int verdict_connect(struct draft *draft, struct tw_error *error);
 int verdict_unix(struct draft *draft, struct tw_error *error);
 
-bool parts_is_loopback(const struct tw_endpoint *endpoint);
-
 /* EADDRNOTAVAIL on an IPv6 address, because IPv6 is switched off. */
 void parts_ipv6_disabled(struct draft *draft, const char *address);
 

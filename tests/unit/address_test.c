@@ -267,6 +267,28 @@ static void test_endpoint(void **state)
     }
 }
 
+static void test_loopback(void **state)
+{
+    static const struct {
+        const char *address;
+        bool loopback;
+    } rows[] = {
+        {"127.0.0.1", true},         {"127.255.0.9", true},  {"::1", true},
+        {"::ffff:127.0.0.1", true},  {"126.255.0.1", false}, {"128.0.0.1", false},
+        {"0.0.0.0", false},          {"::", false},          {"::2", false},
+        {"::ffff:128.0.0.1", false}, {"::127.0.0.1", false}, {"7f00::1", false},
+    };
+    struct tw_endpoint none = {0};
+
+    (void)state;
+    assert_false(tw_endpoint_is_loopback(&none));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tw_endpoint endpoint = endpoint_of(rows[i].address);
+
+        assert_int_equal(tw_endpoint_is_loopback(&endpoint), rows[i].loopback);
+    }
+}
+
 static void test_same_address(void **state)
 {
     static const struct {
@@ -317,8 +339,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address),      cmocka_unit_test(test_range),
         cmocka_unit_test(test_listen_range), cmocka_unit_test(test_at),
-        cmocka_unit_test(test_endpoint),     cmocka_unit_test(test_same_address),
-        cmocka_unit_test(test_minus),
+        cmocka_unit_test(test_endpoint),     cmocka_unit_test(test_loopback),
+        cmocka_unit_test(test_same_address), cmocka_unit_test(test_minus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
