@@ -3,8 +3,9 @@
 #include <math.h>
 #include <stdio.h>
 
-/* A TIME_WAIT lasts 60 s, and then until the next step of the kernel's timer wheel. */
-#define TIME_WAIT_MEAN_S 61.0
+#include "plan.h"
+
+#define TIME_WAIT_S ((double)TW_TIME_WAIT_NS / 1e9)
 
 static const char *closing_name(enum closing closing)
 {
@@ -18,42 +19,47 @@ static const char *closing_name(enum closing closing)
     return names[closing];
 }
 
-/* tcp_tw_reuse=2 looks at the addresses, not at the device. */
-static bool is_loopback(const struct tw_endpoint *endpoint)
+/* How long a tuple rests after we closed first, by the arithmetic of `plan`. */
+static double cooling_s(const struct workload *workload)
 {
-    return endpoint->sa.sa_family == AF_INET6
-               ? IN6_IS_ADDR_LOOPBACK(&endpoint->v6.sin6_addr)
-               : ntohl(endpoint->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
-/* Whether connect() reuses a TIME_WAIT when it chooses the port. */
-static bool kernel_reuses(const struct workload *workload)
-{
+    struct plan_workload asked = {.requests = 1,
+                                  .ports = PLAN_PORTS_KERNEL,
+                                  .closing = PLAN_CLOSING_CLIENT,
+                                  .sources = 1,
+                                  .destinations = 1};
+    struct plan_nat none = {0};
+    struct plan_system system;
+    struct plan_answer answer;
     bool loopback = true;
 
     for (size_t t = 0; t < workload->target_count; t++)
-        loopback &= is_loopback(&workload->targets[t].endpoint);
-    return workload->limits.timestamps != 0 &&
-           (workload->limits.tw_reuse == 1 || (workload->limits.tw_reuse == 2 && loopback));
+        loopback &= tw_endpoint_is_loopback(&workload->targets[t].endpoint);
+    plan_system_of_limits(&workload->limits, loopback, &system);
+    plan_answer(&system, &none, &asked, &answer);
+    return answer.cooling_s;
 }
 
 static void limit_of_kernel(const struct workload *workload, struct budget *out)
 {
-    bool reuses = kernel_reuses(workload);
-    double cooling_s = reuses ? (double)workload->limits.tw_reuse_delay_ms / 1e3 : TIME_WAIT_MEAN_S;
+    double cooling = cooling_s(workload);
+    bool reuses = cooling < PLAN_TIME_WAIT_S;
 
-    out->per_s = (double)out->tuples / cooling_s;
+    out->per_s = (double)out->tuples / cooling;
     out->limited_by = "time-wait";
     snprintf(out->reason, sizeof(out->reason),
              reuses ? "%s, and connect() reuses a TIME_WAIT that is %g s old (tcp_tw_reuse)"
                     : "%s, and connect() does not find a tuple again before its TIME_WAIT has "
-                      "ended, after %g s on average",
-             closing_name(workload->closing), cooling_s);
+                      "ended, after up to %g s",
+             closing_name(workload->closing), cooling);
     snprintf(out->advice, sizeof(out->advice),
-             "do without --ports kernel (then our own TIME_WAITs are taken over), let the server "
-             "close first (--close server), %s or use more addresses (--from: the same again for "
-             "each)",
-             reuses ? "lower net.ipv4.tcp_tw_reuse_delay" : "set net.ipv4.tcp_tw_reuse=1");
+             "%s, let the server close first (--close server) or use more addresses (--from: the "
+             "same again for each)",
+             workload->limits.timestamps == 0
+                 ? "turn TCP timestamps on at both ends (net.ipv4.tcp_timestamps=1)"
+             : reuses ? "do without --ports kernel (then our own TIME_WAITs are taken over), lower "
+                        "net.ipv4.tcp_tw_reuse_delay"
+                      : "do without --ports kernel (then our own TIME_WAITs are taken over), set "
+                        "net.ipv4.tcp_tw_reuse=1");
 }
 
 /* Ports that this workload leaves unused: what a wider --ports could win. */
@@ -105,7 +111,7 @@ void budget_compute(const struct workload *workload, struct budget *out)
             "%s; with TCP timestamps and bound ports our own TIME_WAITs are taken over at once",
             closing_name(workload->closing));
     } else {
-        out->per_s = (double)out->tuples / ((double)TW_TIME_WAIT_NS / 1e9);
+        out->per_s = (double)out->tuples / TIME_WAIT_S;
         out->limited_by = "time-wait";
         snprintf(
             out->reason, sizeof(out->reason),

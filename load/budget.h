@@ -4,9 +4,10 @@
  *
  * A tuple that must cool after each use serves one connection per TIME_WAIT, so
  *     per_s = lanes x ports / (TIME_WAIT + time in use),
- * where TIME_WAIT is TW_TIME_WAIT_NS. Where the kernel chooses the port it is the mean of TIME_WAIT
- * instead, or, with tcp_tw_reuse, the age at which connect() reuses one. Tuples that are safe at
- * once do not limit the rate.
+ * where TIME_WAIT is TW_TIME_WAIT_NS or, where the kernel chooses the port and tcp_tw_reuse allows
+ * it, the age at which connect() reuses one. Its longest time counts, not its mean: TIME_WAITs end
+ * in heaps, one a step of the timer wheel, and just before a step the most tuples are in use.
+ * Tuples that are safe at once do not limit the rate.
  */
 #ifndef BUDGET_H
 #define BUDGET_H

@@ -76,15 +76,15 @@ static double time_to_reach(const struct distribution *hold, double cooling, dou
 
 static double cooling_of(const struct plan_system *system, const struct plan_workload *workload)
 {
-    if (workload->closing != PLAN_CLOSING_CLIENT)
-        return 0;
+    bool closed_first = workload->closing == PLAN_CLOSING_CLIENT;
+
     switch (workload->ports) {
     case PLAN_PORTS_KERNEL:
-        return fmin(system->time_wait_s, system->reuse_s);
+        return closed_first ? fmin(system->time_wait_s, system->reuse_s) : 0;
     case PLAN_PORTS_MANAGED:
-        return system->takeover ? PLAN_REST_S : system->time_wait_s;
+        return closed_first && !system->takeover ? system->time_wait_s : PLAN_REST_S;
     default:
-        return system->time_wait_s;
+        return closed_first ? system->time_wait_s : 0;
     }
 }
 

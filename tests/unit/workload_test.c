@@ -381,16 +381,16 @@ static void test_budget_of_kernel(void **state)
         enum closing closing;
         int64_t tw_reuse, timestamps, delay_ms;
         const char *target;
-        double per_s; /* of 2 lanes x 610 ports */
+        double per_s; /* of 2 lanes x 1,241 ports */
     } samples[] = {
-        {CLOSING_CLIENT, 0, 1, 1000, "tcp://127.0.0.1:9", 20},
-        {CLOSING_HALF, 2, 1, 1000, "tcp://10.0.0.1:9", 20},
-        {CLOSING_CLIENT, 1, 0, 1000, "tcp://10.0.0.1:9", 20},
-        {CLOSING_CLIENT, 1, 1, 1000, "tcp://10.0.0.1:9", 1220},
-        {CLOSING_CLIENT, 1, 1, 500, "tcp://10.0.0.1:9", 2440},
-        {CLOSING_CLIENT, 2, 1, 1000, "tcp://127.1.2.3:9", 1220},
-        {CLOSING_CLIENT, 2, 1, 1000, "tcp://[::1]:9", 1220},
-        {CLOSING_CLIENT, 2, 1, 1000, "tcp://[::2]:9", 20},
+        {CLOSING_CLIENT, 0, 1, 1000, "tcp://127.0.0.1:9", 40},
+        {CLOSING_HALF, 2, 1, 1000, "tcp://10.0.0.1:9", 40},
+        {CLOSING_CLIENT, 1, 0, 1000, "tcp://10.0.0.1:9", 40},
+        {CLOSING_CLIENT, 1, 1, 1000, "tcp://10.0.0.1:9", 2482},
+        {CLOSING_CLIENT, 1, 1, 500, "tcp://10.0.0.1:9", 4964},
+        {CLOSING_CLIENT, 2, 1, 1000, "tcp://127.1.2.3:9", 2482},
+        {CLOSING_CLIENT, 2, 1, 1000, "tcp://[::1]:9", 2482},
+        {CLOSING_CLIENT, 2, 1, 1000, "tcp://[::2]:9", 40},
         {CLOSING_SERVER, 0, 1, 1000, "tcp://10.0.0.1:9", INFINITY},
         {CLOSING_RESET, 0, 0, 1000, "tcp://10.0.0.1:9", INFINITY},
     };
@@ -403,7 +403,7 @@ static void test_budget_of_kernel(void **state)
                                                .tw_reuse = samples[i].tw_reuse,
                                                .tw_reuse_delay_ms = samples[i].delay_ms},
                                     .lane_count = 2,
-                                    .port_count = 610};
+                                    .port_count = 1241};
         struct budget budget;
 
         add_target(&workload, samples[i].target);
