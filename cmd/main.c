@@ -9,7 +9,7 @@
 #endif
 
 extern const struct command command_completion, command_free, command_lab, command_load, command_ls,
-    command_serve, command_why;
+    command_plan, command_serve, command_why;
 
 /* clang-format off */
 const struct command *const commands[] = {
@@ -18,6 +18,7 @@ const struct command *const commands[] = {
     &command_free,
     &command_serve,
     &command_load,
+    &command_plan,
     &command_lab,
     &command_completion,
     NULL,
