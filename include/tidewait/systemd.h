@@ -1,5 +1,5 @@
 /*
- * systemd.h - which unit of systemd has an address by socket activation.
+ * systemd.h - which unit of systemd has an address by socket activation, and the ports of all.
  *
  * Such a socket belongs to PID 1, whose command line says nothing about it. The unit files are
  * read; systemd itself is not asked. Plain values; nothing to free. Any thread may call.
@@ -25,6 +25,15 @@ extern "C" {
  * no unit names it, or -errno. */
 int tw_systemd_socket_unit(const char *root, uint8_t protocol, const struct tw_endpoint *local,
                            const char *path, char unit[TW_UNIT_MAX]);
+
+/* One port of a unit; protocol is IPPROTO_TCP or IPPROTO_UDP. Return 0 to go on, anything else to
+ * stop. */
+typedef int tw_systemd_port_visit(uint8_t protocol, uint16_t port, const char *unit, void *context);
+
+/* Visits the ports that ListenStream= and ListenDatagram= of the .socket units name, unit by unit,
+ * whether they are started or not. Which units count, and `root`: as above. Returns 0, the
+ * visitor's value, or -errno. */
+int tw_systemd_socket_ports(const char *root, tw_systemd_port_visit *visit, void *context);
 
 #ifdef __cplusplus
 }

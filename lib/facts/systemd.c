@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "text.h"
+#include "tidewait/ports.h"
 #include "tidewait/socket_row.h"
 
 /* The most of a unit file that is read; real ones have 1 or 2 KiB. */
@@ -25,8 +26,17 @@ static const char *const folders[] = {
 /* How well a unit fits. */
 enum rank { RANK_NONE, RANK_PORT, RANK_EXACT };
 
+/* What one unit listens on. */
+struct unit_ports {
+    struct tw_ports tcp, udp;
+};
+
+/* Either for one address, or, with `ports`, for all ports of all units. */
 struct search {
     const char *root;
+    struct unit_ports *ports; /* of the unit that is being read; or NULL */
+    tw_systemd_port_visit *visit;
+    void *context;
     uint8_t protocol;
     struct tw_endpoint local; /* IPv4 where it can be */
     const char *path;
@@ -76,6 +86,23 @@ static enum rank rank_of_address(const struct search *search, struct tw_view val
         (named.sa.sa_family == AF_INET6 || search->local.sa.sa_family == AF_INET))
         return RANK_PORT;
     return RANK_NONE;
+}
+
+/* Adds the port of PORT, V4:PORT or [V6]:PORT; a path has none. */
+static void add_port(struct unit_ports *ports, struct tw_view key, struct tw_view value)
+{
+    struct tw_endpoint named;
+    uint64_t port;
+
+    if (tw_parse_number(value, "port", 1, 65535, &port, NULL)) {
+        if (!parse_endpoint(value, &named))
+            return;
+        port = tw_endpoint_port(&named);
+    }
+    if (tw_view_equals(key, "ListenStream"))
+        tw_ports_add(&ports->tcp, (uint16_t)port);
+    else if (tw_view_equals(key, "ListenDatagram"))
+        tw_ports_add(&ports->udp, (uint16_t)port);
 }
 
 /* Writes the path that a value means: %t of the system's units is /run. False when it has another
@@ -144,6 +171,13 @@ static bool is_wanted_key(const struct search *search, struct tw_view key)
            tw_view_equals(key, "ListenSequentialPacket");
 }
 
+static void forget(struct search *search)
+{
+    search->unit = RANK_NONE;
+    if (search->ports)
+        *search->ports = (struct unit_ports){0};
+}
+
 static void read_assignment(struct search *search, struct tw_view line)
 {
     struct tw_view key = trim(tw_view_cut(&line, '='));
@@ -155,9 +189,15 @@ static void read_assignment(struct search *search, struct tw_view line)
         return;
     value = trim(line);
     /* Whichever key is set to nothing, all that the unit listens on is forgotten. */
-    if (value.len == 0)
-        search->unit = RANK_NONE;
-    if (value.len == 0 || !is_wanted_key(search, key))
+    if (value.len == 0) {
+        forget(search);
+        return;
+    }
+    if (search->ports) {
+        add_port(search->ports, key, value);
+        return;
+    }
+    if (!is_wanted_key(search, key))
         return;
     rank = search->path ? rank_of_path(search, value) : rank_of_address(search, value);
     if (rank > search->unit)
@@ -272,6 +312,20 @@ static int list_drop_ins(const struct search *search, const char *unit, struct d
     return rc;
 }
 
+/* Returns 0 or the visitor's value. */
+static int visit_ports(const struct search *search, const char *unit)
+{
+    int rc = 0;
+
+    for (unsigned port = 1; port <= UINT16_MAX && !rc; port++) {
+        if (tw_ports_has(&search->ports->tcp, (uint16_t)port))
+            rc = search->visit(IPPROTO_TCP, (uint16_t)port, unit, search->context);
+        if (!rc && tw_ports_has(&search->ports->udp, (uint16_t)port))
+            rc = search->visit(IPPROTO_UDP, (uint16_t)port, unit, search->context);
+    }
+    return rc;
+}
+
 /* The file of a unit, then its drop-ins by name. */
 static int read_unit(struct search *search, const char *path, const char *unit)
 {
@@ -279,7 +333,7 @@ static int read_unit(struct search *search, const char *path, const char *unit)
     char drop_in[PATH_MAX];
     int rc;
 
-    search->unit = RANK_NONE;
+    forget(search);
     /* Nothing in it: masked by a link to /dev/null. */
     if (!read_file(search, path))
         return 0;
@@ -290,6 +344,8 @@ static int read_unit(struct search *search, const char *path, const char *unit)
         read_file(search, drop_in);
     }
     free(list.items);
+    if (!rc && search->ports)
+        return visit_ports(search, unit);
     if (!rc && search->unit > search->best) {
         search->best = search->unit;
         snprintf(search->name, TW_UNIT_MAX, "%s", unit);
@@ -358,11 +414,32 @@ static int read_folder(struct search *search, size_t folder)
     return rc;
 }
 
+static int read_folders(struct search *search)
+{
+    int rc = 0;
+
+    search->buf = malloc(FILE_MAX);
+    if (!search->buf)
+        return -ENOMEM;
+    for (size_t i = 0; i < FOLDER_COUNT && !rc; i++)
+        rc = read_folder(search, i);
+    free(search->buf);
+    return rc;
+}
+
+int tw_systemd_socket_ports(const char *root, tw_systemd_port_visit *visit, void *context)
+{
+    struct unit_ports ports;
+    struct search search = {.root = root, .ports = &ports, .visit = visit, .context = context};
+
+    return read_folders(&search);
+}
+
 int tw_systemd_socket_unit(const char *root, uint8_t protocol, const struct tw_endpoint *local,
                            const char *path, char unit[TW_UNIT_MAX])
 {
     struct search search = {.root = root, .protocol = protocol, .name = unit};
-    int rc = 0;
+    int rc;
 
     if (protocol ? !local : !path)
         return -EINVAL;
@@ -370,12 +447,7 @@ int tw_systemd_socket_unit(const char *root, uint8_t protocol, const struct tw_e
         search.local = tw_endpoint_unmap(local);
     else
         search.path = path;
-    search.buf = malloc(FILE_MAX);
-    if (!search.buf)
-        return -ENOMEM;
-    for (size_t i = 0; i < FOLDER_COUNT && !rc; i++)
-        rc = read_folder(&search, i);
-    free(search.buf);
+    rc = read_folders(&search);
     if (rc)
         return rc;
     return search.best == RANK_NONE ? -ENOENT : 0;

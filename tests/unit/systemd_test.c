@@ -205,6 +205,64 @@ static void syntax_of_units(void **state)
     assert_string_equal(unit_at(IPPROTO_TCP, "127.0.0.1", 86), "a.socket");
 }
 
+/* Ports as one text, unit by unit in the order of their names: folders have none. */
+struct told {
+    char lines[16][64];
+    size_t count;
+};
+
+static int tell_port(uint8_t protocol, uint16_t port, const char *unit, void *context)
+{
+    struct told *told = context;
+
+    assert_true(told->count < 16);
+    snprintf(told->lines[told->count++], sizeof(told->lines[0]), "%s %s %u", unit,
+             protocol == IPPROTO_UDP ? "udp" : "tcp", port);
+    return port == 99 ? 7 : 0;
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void ports_of_all_units(void **state)
+{
+    static const char *const expected[] = {"a.socket tcp 80",   "a.socket tcp 8080",
+                                           "a.socket tcp 8081", "a.socket udp 53",
+                                           "a.socket udp 80",   "b.socket tcp 82"};
+    struct told told = {.count = 0};
+
+    (void)state;
+    assert_int_equal(tw_systemd_socket_ports(root, tell_port, &told), 0);
+    assert_int_equal(told.count, 0);
+    unit_file(VENDOR "a.socket", "[Socket]\nListenStream=80\nListenStream=127.0.0.1:8080\n"
+                                 "ListenStream=[::1]:8081\nListenDatagram=80\n"
+                                 "ListenStream=/run/a.sock\nListenFIFO=81\n"
+                                 "ListenSequentialPacket=81\nListenStream=80\n");
+    unit_file(ADMIN "a.socket.d/10-more.conf", "[Socket]\nListenDatagram=0.0.0.0:53\n");
+    unit_file(VENDOR "b.socket", "[Socket]\nListenStream=81\nListenFIFO=\nListenStream=82\n");
+    unit_file(VENDOR "c.socket", "[Socket]\nListenStream=83\n");
+    unit_file(VENDOR "d@.socket", "[Socket]\nListenStream=84\n");
+    unit_link("/dev/null", ADMIN "c.socket");
+    assert_int_equal(tw_systemd_socket_ports(root, tell_port, &told), 0);
+    qsort(told.lines, told.count, sizeof(told.lines[0]), compare_lines);
+    assert_int_equal(told.count, sizeof(expected) / sizeof(expected[0]));
+    for (size_t i = 0; i < told.count; i++)
+        assert_string_equal(told.lines[i], expected[i]);
+}
+
+static void ports_until_the_visitor_stops(void **state)
+{
+    struct told told = {.count = 0};
+
+    (void)state;
+    unit_file(VENDOR "a.socket", "[Socket]\nListenStream=98-99\nListenStream=100\n"
+                                 "ListenStream=99\nListenStream=98\n");
+    assert_int_equal(tw_systemd_socket_ports(root, tell_port, &told), 7);
+    assert_int_equal(told.count, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +272,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(unit_is_hidden_by_an_earlier_one, make_root, remove_root),
         cmocka_unit_test_setup_teardown(drop_ins_change_a_unit, make_root, remove_root),
         cmocka_unit_test_setup_teardown(syntax_of_units, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(ports_of_all_units, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(ports_until_the_visitor_stops, make_root, remove_root),
     };
 
     return cmocka_run_group_tests_name("systemd", tests, NULL, NULL);
