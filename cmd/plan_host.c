@@ -144,17 +144,13 @@ static int store_tracked(struct tw_view text, struct tw_limits *limits, struct t
 
 static int store_conntrack(struct tw_view text, struct tw_limits *limits, struct tw_error *error)
 {
-    int rc = store_number(text, INT32_MAX, &limits->conntrack_max, error);
-
-    if (rc == 0 && limits->conntrack_count == TW_LIMIT_UNKNOWN)
-        limits->conntrack_count = 0;
-    return rc;
+    return store_number(text, INT32_MAX, &limits->conntrack_max, error);
 }
 
 static int store_conntrack_left(struct tw_view text, struct tw_limits *limits,
                                 struct tw_error *error)
 {
-    limits->conntrack_count = 0;
+    limits->conntrack_count = TW_LIMIT_UNKNOWN;
     return store_conntrack(text, limits, error);
 }
 

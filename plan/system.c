@@ -266,8 +266,10 @@ static double known_or_none(int64_t value)
 
 static double conntrack_left(const struct tw_limits *limits)
 {
-    if (limits->conntrack_max == TW_LIMIT_UNKNOWN || limits->conntrack_count == TW_LIMIT_UNKNOWN)
+    if (limits->conntrack_max == TW_LIMIT_UNKNOWN || limits->conntrack_count == 0)
         return INFINITY;
+    if (limits->conntrack_count == TW_LIMIT_UNKNOWN)
+        return (double)limits->conntrack_max;
     return fmax(0, (double)(limits->conntrack_max - limits->conntrack_count));
 }
 
@@ -291,7 +293,7 @@ static void note_unknown(const struct tw_limits *limits, struct plan_system *out
         {limits->port_last == 0, "ip_local_port_range cannot be read"},
         {limits->tw_reuse == TW_LIMIT_UNKNOWN, "tcp_tw_reuse cannot be read: taken for 0"},
         {limits->timestamps == TW_LIMIT_UNKNOWN, "tcp_timestamps cannot be read: taken for off"},
-        {limits->conntrack_count == 0, "conntrack may not be in use: it counts no connection"},
+        {limits->conntrack_count == 0, "conntrack counts no connection, so it is taken for unused"},
     };
 
     for (size_t i = 0; i < COUNT(notes); i++) {

@@ -251,10 +251,13 @@ static void test_limits_unknown(void **state)
     plan_system_of_limits(&limits, true, &system);
     assert_same(system.reuse_s, 1.0);
     assert_same(system.conntrack, 0.0);
-    limits.conntrack_count = 0;
+    limits.conntrack_count = 0; /* loaded, but nobody asked it to track */
+    plan_system_of_limits(&limits, true, &system);
+    assert_true(isinf(system.conntrack));
+    assert_non_null(strstr(system.note, "conntrack"));
+    limits.conntrack_count = TW_LIMIT_UNKNOWN; /* told of another host */
     plan_system_of_limits(&limits, true, &system);
     assert_same(system.conntrack, 65536.0);
-    assert_non_null(strstr(system.note, "conntrack"));
 }
 
 int main(void)
