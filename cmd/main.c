@@ -9,7 +9,7 @@
 #endif
 
 extern const struct command command_completion, command_free, command_lab, command_load, command_ls,
-    command_plan, command_serve, command_why;
+    command_plan, command_serve, command_tune, command_why;
 
 /* clang-format off */
 const struct command *const commands[] = {
@@ -19,6 +19,7 @@ const struct command *const commands[] = {
     &command_serve,
     &command_load,
     &command_plan,
+    &command_tune,
     &command_lab,
     &command_completion,
     NULL,

@@ -1,10 +1,15 @@
+#include <stdint.h>
 #include <string.h>
 
+#include "lab_figure.h"
 #include "tidewait/text.h"
 #include "tune_change.h"
 
 /* What is shown of a value; a list of ports may have thousands. */
 #define VALUE_SHOWN 60
+
+/* The column where a reason begins. */
+#define WHY_AT 4
 
 static void print_tinted(const char *tint, const char *text, bool color, FILE *out)
 {
@@ -47,7 +52,8 @@ void report_changes_text(const struct changes *changes, bool color, FILE *out)
         print_tinted("\033[1m", change->setting->name, color, out);
         fputs(": ", out);
         print_step(change->before, change->after, color, out);
-        fprintf(out, "\n    %s\n", change->why);
+        fprintf(out, "\n%*s", WHY_AT, "");
+        figure_wrap(change->why, SIZE_MAX, WHY_AT, FIGURE_COLUMNS, out);
     }
 }
 
