@@ -1,5 +1,6 @@
 /* Two hosts for the differential test: network namespaces joined by veth. */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
@@ -37,6 +38,7 @@ struct tw_endpoint place_at(int host, enum place place, uint16_t port)
     };
     struct tw_endpoint endpoint = {0};
 
+    assert(place < PLACES);
     if (place >= ANY6) {
         endpoint.v6.sin6_family = AF_INET6;
         inet_pton(AF_INET6, texts[place][host], &endpoint.v6.sin6_addr);

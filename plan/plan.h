@@ -29,9 +29,9 @@
 #include "tidewait/limits.h"
 
 /* A TIME_WAIT lasts from 60 s to 62.05 s: the timer wheel of a kernel with HZ=250 rounds up to its
- * steps of 2.048 s. So TIME_WAITs end in heaps, and just before a step those of the last 62.05 s are
- * all there: this, not the mean, is what the rate depends on. Measured on 6.18: 2,000 ports sustain
- * 32.2/s and not 32.4/s. With HZ=1000 the step is 4.096 s. */
+ * steps of 2.048 s. So TIME_WAITs end in heaps, and just before a step those of the last 62.05 s
+ * are all there: this, not the mean, is what the rate depends on. Measured on 6.18: 2,000 ports
+ * sustain 32.2/s and not 32.4/s. With HZ=1000 the step is 4.096 s. */
 #define PLAN_TIME_WAIT_S 62.05
 
 /* How long a managed port rests before it is taken again: TW_LEDGER_REST_NS of ledger.h. */

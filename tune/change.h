@@ -13,8 +13,8 @@ struct change {
     char *why; /* one line */
 };
 
-/* In the order in which they must be made: ports are reserved before the range reaches them. Undoing
- * goes the other way. Zeroed it is empty; changes_fini() frees all. */
+/* In the order in which they must be made: ports are reserved before the range reaches them.
+ * Undoing goes the other way. Zeroed it is empty; changes_fini() frees all. */
 struct changes {
     struct change *items;
     size_t count;

@@ -39,8 +39,4 @@ bool journal_owns(const struct journal_item *item, const char *now);
 int journal_write(const struct setting *setting, const char *value, bool exact,
                   struct tw_error *error);
 
-/* Whether a value was set by us: it is what was applied, last or before, or what a write leaves
- * that was cut short. */
-bool journal_owns(const struct journal_item *item, const char *now);
-
 #endif

@@ -484,7 +484,8 @@ static void test_unlimited(void **state)
     assert_int_equal(c.count, 0);
 }
 
-/* 4,500 TIME_WAITs a second of 62.05 s, on ten lanes: more than the host keeps, fewer than tuples. */
+/* 4,500 TIME_WAITs a second of 62.05 s, on ten lanes: more than the host keeps, fewer than tuples.
+ */
 static void test_time_waits(void **state)
 {
     struct case_ c;

@@ -474,8 +474,8 @@ static void test_text(void **state)
          "   19.5 us (no port free)\n"),
         ("     2          -         22        24       23          25        26   28.5 us"
          "   29.5 us\n"),
-        "     3          -          0         0        0           -         -         -         "
-        "-\n",
+        ("     3          -          0         0        0           -         -         -"
+         "         -\n"),
     };
     struct run *run = made_up_run();
     char *text = text_of(&workload, run, COUNT(missed));
