@@ -1,9 +1,11 @@
 #!/bin/bash
 # Proves the README's two commands, `make demo` and `make test`, on a bare Debian 12 that holds
-# nothing but the minimal base system and make.
+# nothing but the minimal base system and make; or with -l that programs are built there against the
+# installed library by pkg-config alone.
 #
-# usage: packaging/bare-check.sh [-w] [-t TARBALL] [FOLDER]      (root, debootstrap, git)
+# usage: packaging/bare-check.sh [-w | -l] [-t TARBALL] [FOLDER]      (root, debootstrap, git)
 #   -w          the working tree as it is, instead of HEAD
+#   -l          of the tree nothing but examples/, and the library of build/ as it is installed
 #   -t TARBALL  take the bare system from there, or keep it there for the next time
 #   FOLDER      where to put it (/var/tmp/tidewait-bare); removed at the end
 #
@@ -33,6 +35,27 @@ if [ "${1-}" = --inside ]; then
   for tool in cc gcc clang meson ninja python3 pkg-config ip curl; do
     if bare sh -c "command -v $tool" >/dev/null; then die "not bare: there is $tool"; fi
   done
+  if [ -d "$root/root/examples" ]; then
+    say "the library: installing gcc, pkg-config and libmnl0 of Debian"
+    bare sh -ec 'apt-get -qq update
+      DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends gcc libc6-dev pkg-config libmnl0
+      ldconfig' >/dev/null
+    bare sh -xec 'cd /root/examples && make && ldd ./explain'
+    # shellcheck disable=SC2016 # for the inner shells
+    script='cd /root/examples
+      ./restart 127.0.0.1:8080 & server=$!
+      sleep 1
+      ./million 127.0.0.1:8080 20000
+      if ./explain 127.0.0.1:8080; then exit 1; fi
+      kill $server
+      wait $server
+      ./explain 127.0.0.1:8080'
+    # In a network of its own, whose lo has to be up before: there is no ip in there.
+    export -f bare
+    # shellcheck disable=SC2016
+    root=$root unshare -n bash -ec 'ip link set lo up; bare sh -xec "$0"' "$script"
+    exit 0
+  fi
   for target in demo test; do
     say "make $target"
     begin=$SECONDS
@@ -45,10 +68,12 @@ if [ "${1-}" = --inside ]; then
 fi
 
 working=
+library=
 tarball=
-while getopts wt: letter; do
+while getopts wlt: letter; do
   case $letter in
   w) working=1 ;;
+  l) library=1 ;;
   t) tarball=$(realpath -m "$OPTARG") ;;
   *) exit 2 ;;
   esac
@@ -120,16 +145,23 @@ for file in /etc/resolv.conf /etc/hosts; do
   if [ -e $file ]; then cat $file >"$root$file"; fi
 done
 
-mkdir "$root/root/tidewait"
-if [ -n "$working" ]; then
-  git ls-files -z --cached --others --exclude-standard |
-    while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
-    tar --null -T - -c
+if [ -n "$library" ]; then
+  say "copying the library of build/ as it is installed, and examples/"
+  meson install -C build --no-rebuild --tags devel,runtime --destdir "$root" >"$folder/install.log" ||
+    die "build/ cannot be installed; run make before"
+  cp -r examples "$root/root"
 else
-  git archive HEAD
-fi | tar -C "$root/root/tidewait" -x --no-same-owner
+  mkdir "$root/root/tidewait"
+  if [ -n "$working" ]; then
+    git ls-files -z --cached --others --exclude-standard |
+      while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
+      tar --null -T - -c
+  else
+    git archive HEAD
+  fi | tar -C "$root/root/tidewait" -x --no-same-owner
+fi
 
 unshare --mount --propagation private --pid --fork --kill-child "$0" --inside "$root" &
 inside=$!
 wait "$inside"
-say "both commands did on a bare Debian 12"
+say "done: all of it works on a bare Debian 12"

@@ -18,8 +18,8 @@ lib/base|$base|lib/base|*|speak exit
 lib/ledger|clock.h error.h ledger.h|lib/ledger|$pure|speak exit
 lib/rules|socket_row.h ports.h address.h rules.h|lib/rules|$pure netinet/tcp.h|speak exit
 lib/facts|$base blind.h sockets.h unix_sockets.h holders.h process.h namespaces.h trial.h kernel_sockets.h systemd.h counters.h interface.h limits.h|lib/facts lib/base|*|speak exit
-lib/verdict|-ledger.h -socket.h -counters.h|lib/verdict lib/base|*|speak exit
-lib/socket|$base ledger.h socket.h|lib/socket lib/ledger lib/base|*|speak exit
+lib/verdict|-ledger.h -socket.h -tuple.h -counters.h|lib/verdict lib/base|*|speak exit
+lib/socket|$base ledger.h socket.h tuple.h|lib/socket lib/ledger lib/base|*|speak exit
 plan|limits.h error.h parse.h ports.h|plan|$pure stdio.h|speak exit
 tune|*|tune plan|*|speak exit
 load|*|load record plan|*|

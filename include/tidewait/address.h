@@ -3,7 +3,7 @@
  *
  * All structs are plain values: copy them, nothing to free. Parsers write their result only on
  * success and return 0, or -EINVAL or -ERANGE with a text in *error. Any thread may call these
- * functions.
+ * functions, also after fork().
  */
 #ifndef TIDEWAIT_ADDRESS_H
 #define TIDEWAIT_ADDRESS_H
@@ -88,6 +88,9 @@ struct tw_listen_range {
 };
 int tw_listen_range_parse(struct tw_view text, const struct tw_endpoint *fallback,
                           struct tw_listen_range *out, struct tw_error *error);
+
+/* The same for one endpoint: 127.0.0.1:80, [::1]:80, and :80 or 80 on 0.0.0.0. */
+int tw_endpoint_parse(struct tw_view text, struct tw_endpoint *out, struct tw_error *error);
 
 #ifdef __cplusplus
 }

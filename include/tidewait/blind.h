@@ -1,6 +1,7 @@
 /*
  * blind.h - what could not be seen. Facts are never guessed: a function that may see less than
  * everything adds a flag for each blind spot, and whoever prints the facts prints these too.
+ * The texts are constant; any thread may call, also after fork().
  */
 #ifndef TIDEWAIT_BLIND_H
 #define TIDEWAIT_BLIND_H

@@ -1,7 +1,8 @@
 /*
  * counters.h - the kernel's counters of TCP (/proc/net/netstat and /proc/net/snmp) that tell why
  * connections failed. They count for the whole network namespace of the calling thread since it was
- * made: read them before and after, and take the difference. Plain values; any thread may call.
+ * made: read them before and after, and take the difference. Plain values; any thread may call,
+ * also after fork().
  */
 #ifndef TIDEWAIT_COUNTERS_H
 #define TIDEWAIT_COUNTERS_H

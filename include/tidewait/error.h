@@ -5,6 +5,10 @@
  * which errno alone is too poor take a `struct tw_error *` as last argument; it may be NULL. The
  * caller owns the struct; nothing in it needs freeing. It starts zeroed, and the first error wins:
  * once set it is never overwritten, so the text tells the cause and not a consequence.
+ *
+ * The library keeps nothing between two calls but what the caller holds, so any thread may call,
+ * also after fork(), where a header does not say otherwise. No function may be called from a signal
+ * handler, unless it says so.
  */
 #ifndef TIDEWAIT_ERROR_H
 #define TIDEWAIT_ERROR_H

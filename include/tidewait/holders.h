@@ -5,7 +5,7 @@
  * socket of the kernel, one that travels in a message), or in processes that this user may not look
  * into: the blind flags tell the last two apart. Sees the processes of every network namespace that
  * are in the caller's pid namespace or below it; process numbers are those of the caller's. Any
- * thread may call.
+ * thread may call, also after fork().
  */
 #ifndef TIDEWAIT_HOLDERS_H
 #define TIDEWAIT_HOLDERS_H

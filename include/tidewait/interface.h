@@ -1,8 +1,8 @@
 /*
  * interface.h - the addresses of this host's network interfaces, and whether sockets may have them.
  *
- * Adding and removing need CAP_NET_ADMIN. Any thread may call; the network namespace is that of the
- * calling thread.
+ * Adding and removing need CAP_NET_ADMIN. Any thread may call, also after fork(); the network
+ * namespace is that of the calling thread.
  */
 #ifndef TIDEWAIT_INTERFACE_H
 #define TIDEWAIT_INTERFACE_H

@@ -2,7 +2,8 @@
  * kernel_sockets.h - sockets that belong to the kernel itself: tunnels, NFS, WireGuard.
  *
  * No process has such a socket open, and none can be ended to free its port. Plain values; nothing
- * to free. Any thread may call; the network namespace is that of the calling thread.
+ * to free. Any thread may call, also after fork(); the network namespace is that of the calling
+ * thread.
  */
 #ifndef TIDEWAIT_KERNEL_SOCKETS_H
 #define TIDEWAIT_KERNEL_SOCKETS_H

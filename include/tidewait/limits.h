@@ -3,7 +3,7 @@
  *
  * Plain values, read once; nothing to free. What cannot be read (an old kernel, a hidden /proc)
  * is TW_LIMIT_UNKNOWN and never guessed. Limits of IP are those of the calling thread's network
- * namespace. Any thread may call.
+ * namespace. Any thread may call, also after fork().
  */
 #ifndef TIDEWAIT_LIMITS_H
 #define TIDEWAIT_LIMITS_H

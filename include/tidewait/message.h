@@ -2,7 +2,7 @@
  * message.h - recognises the error messages in which programs report an address error.
  *
  * Reads text and asks nobody, but for the index of the interface in fe80::1%eth0. The result is a
- * plain value. Any thread may call.
+ * plain value. Any thread may call, also after fork().
  */
 #ifndef TIDEWAIT_MESSAGE_H
 #define TIDEWAIT_MESSAGE_H

@@ -1,8 +1,9 @@
 /*
  * namespaces.h - the network namespaces of this host: those of its processes and those with a name.
  *
- * Plain values, nothing to free. A namespace belongs to a thread: while a visitor runs, the calling
- * thread is inside of the namespace visited, and back in its own afterwards.
+ * Plain values, nothing to free. Any thread may call, also after fork(). A namespace belongs to a
+ * thread: while a visitor runs, the calling thread is inside of the namespace visited, and back in
+ * its own afterwards.
  */
 #ifndef TIDEWAIT_NAMESPACES_H
 #define TIDEWAIT_NAMESPACES_H

@@ -3,7 +3,7 @@
  *
  * Every parser takes a view (pointer and length; no NUL needed), writes its result only on success,
  * and returns 0 or -EINVAL / -ERANGE with a text in *error that quotes the offending input. No
- * allocation, no locale, no global state; any thread may call them.
+ * allocation, no locale, no global state; any thread may call them, also after fork().
  */
 #ifndef TIDEWAIT_PARSE_H
 #define TIDEWAIT_PARSE_H

@@ -1,7 +1,9 @@
 /*
  * ports.h - a set of port numbers.
  *
- * A plain value of 8 KiB; zeroed it is empty. The caller owns it; nothing to free. No locking.
+ * A plain value of 8 KiB; zeroed it is empty. The caller owns it; nothing to free. No locking:
+ * threads may read one set at the same time, but not while one changes it. Nothing is shared with a
+ * child of fork().
  */
 #ifndef TIDEWAIT_PORTS_H
 #define TIDEWAIT_PORTS_H

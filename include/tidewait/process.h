@@ -3,7 +3,7 @@
  *
  * Plain values, nothing to free. A member that cannot be read is empty or 0. Texts are as the
  * process wrote them and may hold any byte but NUL: escape them before printing. Any thread may
- * call.
+ * call, also after fork().
  */
 #ifndef TIDEWAIT_PROCESS_H
 #define TIDEWAIT_PROCESS_H

@@ -8,7 +8,7 @@
  * One thing rows cannot tell: a request with SO_REUSEPORT that is "in use" may get in all the same
  * when the last socket bound to the port had SO_REUSEPORT, the same user and the same address or a
  * wildcard, for then the kernel looks at no other socket (sk_reuseport_match() of 6.18).
- * All structs are plain values; any thread may call.
+ * All structs are plain values; any thread may call, also after fork().
  */
 #ifndef TIDEWAIT_RULES_H
 #define TIDEWAIT_RULES_H

@@ -2,7 +2,8 @@
  * socket.h - listening, connecting and closing done right.
  *
  * Functions return a descriptor or 0, or -errno with a text in *error that names the address. The
- * caller owns every descriptor returned. All descriptors are close-on-exec. Any thread may call.
+ * caller owns every descriptor returned. All descriptors are close-on-exec. Any thread may call,
+ * also after fork(); descriptors are shared with the child like any other.
  */
 #ifndef TIDEWAIT_SOCKET_H
 #define TIDEWAIT_SOCKET_H

@@ -3,7 +3,7 @@
  * kernel.
  *
  * Rows are values: copy them, nothing to free. What the kernel did not say is 0 or TW_UNKNOWN and
- * never guessed.
+ * never guessed. Any thread may call the functions, also after fork().
  */
 #ifndef TIDEWAIT_SOCKET_ROW_H
 #define TIDEWAIT_SOCKET_ROW_H

@@ -3,8 +3,8 @@
  * (sock_diag(7)).
  *
  * Works without privilege. Rows are values given to a callback; nothing to free. Any thread may
- * call; the network namespace is that of the calling thread. Where netlink is refused (seccomp) the
- * text of /proc/net is read instead, and TW_BLIND_SOCK_DIAG says so.
+ * call, also after fork(); the network namespace is that of the calling thread. Where netlink is
+ * refused (seccomp) the text of /proc/net is read instead, and TW_BLIND_SOCK_DIAG says so.
  */
 #ifndef TIDEWAIT_SOCKETS_H
 #define TIDEWAIT_SOCKETS_H

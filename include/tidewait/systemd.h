@@ -2,7 +2,8 @@
  * systemd.h - which unit of systemd has an address by socket activation, and the ports of all.
  *
  * Such a socket belongs to PID 1, whose command line says nothing about it. The unit files are
- * read; systemd itself is not asked. Plain values; nothing to free. Any thread may call.
+ * read; systemd itself is not asked. Plain values; nothing to free. Any thread may call, also after
+ * fork().
  */
 #ifndef TIDEWAIT_SYSTEMD_H
 #define TIDEWAIT_SYSTEMD_H

@@ -1,7 +1,7 @@
 /*
  * text.h - text of somebody else (a command line, a name, a path), made harmless for a terminal.
  *
- * Pure functions on the caller's memory; any thread may call.
+ * Pure functions on the caller's memory; any thread may call, also after fork().
  */
 #ifndef TIDEWAIT_TEXT_H
 #define TIDEWAIT_TEXT_H

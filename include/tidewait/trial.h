@@ -1,8 +1,8 @@
 /*
  * trial.h - asks the kernel itself: the very bind() in question, tried and given back at once.
  *
- * Plain values; nothing to free. Any thread may call; the network namespace is that of the calling
- * thread.
+ * Plain values; nothing to free. Any thread may call, also after fork(); the network namespace is
+ * that of the calling thread.
  */
 #ifndef TIDEWAIT_TRIAL_H
 #define TIDEWAIT_TRIAL_H

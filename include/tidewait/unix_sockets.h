@@ -2,7 +2,7 @@
  * unix_sockets.h - the Unix sockets of this network namespace (unix(7)).
  *
  * Works without privilege. Rows are values given to a callback; nothing to free. Any thread may
- * call.
+ * call, also after fork().
  */
 #ifndef TIDEWAIT_UNIX_SOCKETS_H
 #define TIDEWAIT_UNIX_SOCKETS_H

@@ -9,9 +9,15 @@
  *         puts(verdict->summary);
  *     tw_verdict_free(verdict);
  *
+ * or let your own socket be the question, right after its bind() or listen() failed:
+ *
+ *     if (bind(fd, address, len)) {
+ *         struct tw_verdict *verdict = tw_why_bind(fd, address, len, &error);
+ *
  * The verdict owns all that it points to; tw_verdict_free() frees everything at once. It works
  * without privilege: what could not be seen is listed in `hidden`. Texts are one line each and safe
- * on a terminal. Any thread may call; the question is about the calling thread's network namespace.
+ * on a terminal. Any thread may call, also after fork(), but not a signal handler; the question is
+ * about the calling thread's network namespace.
  */
 #ifndef TIDEWAIT_VERDICT_H
 #define TIDEWAIT_VERDICT_H
@@ -96,7 +102,7 @@ struct tw_verdict {
     struct tw_question question;
     enum tw_answer answer;
     int code;            /* the errno that the asker gets; 0: none */
-    const char *cause;   /* stable name, tw_causes[]; NULL when free */
+    const char *cause;   /* stable name, tw_cause_name(); NULL when free */
     const char *summary; /* one sentence */
     struct tw_verdict_holder *holders;
     size_t holder_count;
@@ -117,17 +123,24 @@ struct tw_verdict {
 struct tw_verdict *tw_verdict_new(const struct tw_question *question, struct tw_error *error);
 void tw_verdict_free(struct tw_verdict *verdict);
 
+/* Why the caller's own bind(fd, address, len) failed: IPv4, IPv6 or Unix. Protocol and options are
+ * read from the socket; it stays as it is. With `address` NULL: why listen(fd) failed. With `fd`
+ * -1: why tw_listen() failed (without `share`), or anybody who makes a TCP socket with SO_REUSEADDR
+ * and IPV6_V6ONLY. The answer is about this very moment, so it may be TW_ANSWER_FREE by now. NULL
+ * as tw_verdict_new(), and with EBADF, ENOTSOCK or EAFNOSUPPORT when no question can be made of it.
+ * errno is not kept. */
+struct tw_verdict *tw_why_bind(int fd, const struct sockaddr *address, socklen_t len,
+                               struct tw_error *error);
+
 /* The errno's name, "EADDRINUSE"; "0" when 0. */
 const char *tw_errno_name(int code);
 const char *tw_answer_name(enum tw_answer answer); /* "in-use" */
 const char *tw_op_name(enum tw_op op);             /* "bind" */
 
-/* Every cause by its stable name, ending with a NULL name. */
-struct tw_cause {
-    const char *name;
-    const char *meaning; /* one sentence */
-};
-extern const struct tw_cause tw_causes[];
+/* The stable name of cause `index` and what it means, one sentence; NULL from the index on where
+ * there are no more. */
+const char *tw_cause_name(size_t index);
+const char *tw_cause_meaning(size_t index);
 
 #ifdef __cplusplus
 }

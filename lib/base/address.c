@@ -242,3 +242,18 @@ int tw_listen_range_parse(struct tw_view text, const struct tw_endpoint *fallbac
     *out = range;
     return 0;
 }
+
+int tw_endpoint_parse(struct tw_view text, struct tw_endpoint *out, struct tw_error *error)
+{
+    struct tw_endpoint anywhere = {.v4 = {.sin_family = AF_INET}};
+    struct tw_listen_range range = {.ports = {0, 0}};
+    int rc = tw_listen_range_parse(text, &anywhere, &range, error);
+
+    if (rc)
+        return rc;
+    if (range.addresses.count != 1 || range.ports.first != range.ports.last)
+        return tw_error_set(error, EINVAL, "'%.*s' is more than one endpoint", QUOTE(text));
+    *out = range.addresses.first;
+    tw_endpoint_set_port(out, range.ports.first);
+    return 0;
+}

@@ -6,7 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "tidewait/clock.h"
+#include "deadline.h"
 
 /* Reads and discards until EOF, a reset or the deadline. */
 static enum tw_closer drain(int fd, uint64_t deadline_ns, enum tw_closer at_eof)
@@ -14,13 +14,13 @@ static enum tw_closer drain(int fd, uint64_t deadline_ns, enum tw_closer at_eof)
     char scrap[4096];
 
     for (;;) {
-        uint64_t now = tw_clock_ns();
+        int left_ms = deadline_poll_ms(deadline_ns);
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         ssize_t got;
 
-        if (now >= deadline_ns)
+        if (left_ms == 0)
             return TW_CLOSER_NONE;
-        if (poll(&wait, 1, (int)((deadline_ns - now) / TW_NS_PER_MS) + 1) <= 0)
+        if (poll(&wait, 1, left_ms) <= 0)
             continue;
         got = recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT);
         if (got == 0)
@@ -32,7 +32,7 @@ static enum tw_closer drain(int fd, uint64_t deadline_ns, enum tw_closer at_eof)
 
 enum tw_closer tw_close_politely(int fd, uint64_t timeout_ns)
 {
-    uint64_t deadline = tw_clock_ns() + timeout_ns;
+    uint64_t deadline = deadline_after(timeout_ns);
     struct pollfd state = {.fd = fd, .events = POLLRDHUP};
     /* RDHUP before our own EOF: the peer was first. */
     bool peer_first = poll(&state, 1, 0) == 1 && (state.revents & POLLRDHUP);
@@ -46,7 +46,7 @@ enum tw_closer tw_close_politely(int fd, uint64_t timeout_ns)
 
 enum tw_closer tw_close_after_peer(int fd, uint64_t timeout_ns)
 {
-    enum tw_closer closer = drain(fd, tw_clock_ns() + timeout_ns, TW_CLOSER_PEER);
+    enum tw_closer closer = drain(fd, deadline_after(timeout_ns), TW_CLOSER_PEER);
 
     close(fd);
     return closer == TW_CLOSER_NONE ? TW_CLOSER_US : closer;

@@ -25,7 +25,7 @@ const char *draft_text(struct draft *draft, const char *format, ...) LIKE_PRINTF
 /* A copy as it is, for calls to the kernel. */
 const char *draft_copy(struct draft *draft, const char *text);
 
-/* `cause` is the name of a row of tw_causes[]. */
+/* `cause` is one of tw_cause_name(). */
 void draft_answer(struct draft *draft, enum tw_answer answer, int code, const char *cause);
 void draft_summary(struct draft *draft, const char *format, ...) LIKE_PRINTF(2);
 void draft_evidence(struct draft *draft, const char *kind, const char *format, ...) LIKE_PRINTF(3);

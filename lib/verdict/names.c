@@ -4,7 +4,10 @@
 #include "tidewait/verdict.h"
 
 /* clang-format off */
-const struct tw_cause tw_causes[] = {
+static const struct {
+    const char *name;
+    const char *meaning;
+} causes[] = {
     /* bind and listen: EADDRINUSE */
     {"listener", "another socket listens on the very address"},
     {"listener-wildcard", "another socket listens on an address that overlaps: the wildcard covers each single address"},
@@ -49,9 +52,20 @@ const struct tw_cause tw_causes[] = {
     {"range-too-small", "the range of ephemeral ports is very small"},
     {"udp-exhausted", "every UDP port of the ephemeral range is in use"},
     {"nat-suspected", "the connection tracking table is full: new connections are dropped in silence"},
-    {NULL, NULL},
 };
 /* clang-format on */
+
+enum { CAUSES = sizeof(causes) / sizeof(causes[0]) };
+
+const char *tw_cause_name(size_t index)
+{
+    return index < CAUSES ? causes[index].name : NULL;
+}
+
+const char *tw_cause_meaning(size_t index)
+{
+    return index < CAUSES ? causes[index].meaning : NULL;
+}
 
 const char *tw_errno_name(int code)
 {

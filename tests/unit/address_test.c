@@ -206,6 +206,35 @@ static void test_listen_range(void **state)
     SAMPLE_RUN(samples, listen_range, "192.0.2.1 192.0.2.1 1 11-22");
 }
 
+static int one_endpoint(struct tw_view text, char out[SAMPLE_TEXT_MAX], struct tw_error *error)
+{
+    struct tw_endpoint endpoint = endpoint_of("192.0.2.1");
+    int rc = tw_endpoint_parse(text, &endpoint, error);
+
+    tw_endpoint_format(&endpoint, out);
+    return rc;
+}
+
+static void test_one_endpoint(void **state)
+{
+    static const struct sample samples[] = {
+        {SAMPLE("127.0.0.1:80"), "127.0.0.1:80", 0},
+        {SAMPLE("[::1]:8080"), "[::1]:8080", 0},
+        {SAMPLE("*:80"), "0.0.0.0:80", 0},
+        {SAMPLE(":80"), "0.0.0.0:80", 0},
+        {SAMPLE("80"), "0.0.0.0:80", 0},
+        {SAMPLE("127.0.0.1:80-80"), "127.0.0.1:80", 0},
+        {SAMPLE("127.0.0.1:80-81"), "'127.0.0.1:80-81' is more than one endpoint", -EINVAL},
+        {SAMPLE("10.0.0.1-2:80"), "'10.0.0.1-2:80' is more than one endpoint", -EINVAL},
+        {SAMPLE("127.0.0.1"), "'127.0.0.1' lacks a port", -EINVAL},
+        {SAMPLE("127.0.0.1:0"), "'0'", -ERANGE},
+        {SAMPLE(""), "''", -EINVAL},
+    };
+
+    (void)state;
+    SAMPLE_RUN(samples, one_endpoint, "192.0.2.1");
+}
+
 static void test_at(void **state)
 {
     static const struct {
@@ -338,9 +367,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address),      cmocka_unit_test(test_range),
-        cmocka_unit_test(test_listen_range), cmocka_unit_test(test_at),
-        cmocka_unit_test(test_endpoint),     cmocka_unit_test(test_loopback),
-        cmocka_unit_test(test_same_address), cmocka_unit_test(test_minus),
+        cmocka_unit_test(test_listen_range), cmocka_unit_test(test_one_endpoint),
+        cmocka_unit_test(test_at),           cmocka_unit_test(test_endpoint),
+        cmocka_unit_test(test_loopback),     cmocka_unit_test(test_same_address),
+        cmocka_unit_test(test_minus),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* The example of ledger.h as a program: with these headers alone it must compile and run. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <tidewait/clock.h>
 #include <tidewait/ledger.h>
