@@ -16,6 +16,7 @@ table="
 include/tidewait|*|include/tidewait|*|speak exit
 lib/base|$base|lib/base|*|speak exit
 lib/ledger|clock.h error.h ledger.h|lib/ledger|$pure|speak exit
+lib/lease|$base limits.h lease.h|lib/lease lib/base|*|speak exit
 lib/rules|socket_row.h ports.h address.h rules.h|lib/rules|$pure netinet/tcp.h|speak exit
 lib/facts|$base blind.h sockets.h unix_sockets.h holders.h process.h namespaces.h trial.h kernel_sockets.h systemd.h counters.h interface.h limits.h|lib/facts lib/base|*|speak exit
 lib/verdict|-ledger.h -socket.h -tuple.h -counters.h|lib/verdict lib/base|*|speak exit

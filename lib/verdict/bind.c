@@ -78,15 +78,18 @@ static bool same_endpoint(const struct tw_endpoint *a, const struct tw_endpoint 
     return tw_endpoint_same_address(a, b) && tw_endpoint_port(a) == tw_endpoint_port(b);
 }
 
-/* A reservation is made by a connection of a socket to itself on the loopback, closed at once: one
- * TIME_WAIT, on a port of the ephemeral range, and nothing else on the port. */
+/* A reservation is a TIME_WAIT on the loopback, left on purpose: by a socket that was connected to
+ * itself (tw_lease_park), or, as others do it, by a connection closed at once: then nothing else is
+ * on the port, which is of the ephemeral range. */
 static bool is_parked(const struct bind_case *bind, const struct tw_socket_row *row)
 {
     uint16_t port = tw_endpoint_port(&row->local);
 
-    return bind->blockers.count == 1 && row->state == TCP_TIME_WAIT &&
-           tw_endpoint_is_loopback(&row->local) && tw_endpoint_is_loopback(&row->remote) &&
-           port >= bind->limits.port_first && port <= bind->limits.port_last;
+    if (!tw_endpoint_is_loopback(&row->local) || !tw_endpoint_is_loopback(&row->remote))
+        return false;
+    return same_endpoint(&row->local, &row->remote) ||
+           (bind->blockers.count == 1 && port >= bind->limits.port_first &&
+            port <= bind->limits.port_last);
 }
 
 static const char *cause_of_listener(const struct bind_case *bind, const struct tw_socket_row *row)
