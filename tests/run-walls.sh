@@ -27,6 +27,7 @@ load|*|load record plan|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
 report|-clock.h -socket.h -sockets.h|report record lab plan tune|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
+shim||shim|*|speak exit
 cmd|*|cmd lab load plan record report tune|*|
 "
 
