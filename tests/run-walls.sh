@@ -28,10 +28,11 @@ lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
 report|-clock.h -socket.h -sockets.h|report record lab plan tune|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
 shim||shim|*|speak exit
+steer|error.h process.h|steer shim|*|speak
 cmd|*|cmd lab load plan record report tune|*|
 "
 
-sources=$(find include lib plan tune load record report shim lab cmd -name '*.[ch]' 2>/dev/null | sort)
+sources=$(find include lib plan tune load record report shim steer lab cmd -name '*.[ch]' 2>/dev/null | sort)
 
 # shellcheck disable=SC2086 # a list of files without blanks
 printf '%s' "$table" | awk -v sources="$sources" '
