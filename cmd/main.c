@@ -8,14 +8,15 @@
 #define TIDEWAIT_VERSION "unknown"
 #endif
 
-extern const struct command command_completion, command_free, command_lab, command_lease,
-    command_load, command_ls, command_plan, command_serve, command_tune, command_why;
+extern const struct command command_completion, command_exec, command_free, command_lab,
+    command_lease, command_load, command_ls, command_plan, command_serve, command_tune, command_why;
 
 /* clang-format off */
 const struct command *const commands[] = {
     &command_why,
     &command_ls,
     &command_free,
+    &command_exec,
     &command_lease,
     &command_serve,
     &command_load,

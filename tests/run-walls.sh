@@ -29,7 +29,7 @@ record|$base counters.h|record|-sys/socket.h|speak
 report|-clock.h -socket.h -sockets.h|report record lab plan tune|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
 shim||shim|*|speak exit
 steer|error.h process.h|steer shim|*|speak
-cmd|*|cmd lab load plan record report tune|*|
+cmd|*|cmd lab load plan record report shim steer tune|*|
 "
 
 sources=$(find include lib plan tune load record report shim steer lab cmd -name '*.[ch]' 2>/dev/null | sort)

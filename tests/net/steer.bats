@@ -50,6 +50,17 @@ no_cgroup() { [ -z "$(cgroups_left)" ]; }
   no_cgroup
 }
 
+@test "exec finds out by itself that only BPF reaches a static program" {
+  run --separate-stderr -0 in_client "$TIDEWAIT" exec --json -- "$STEERED" connect $server 80 5000
+  [[ $output = "done=5000 failed=0 "*"error=none" ]]
+  [[ $stderr = *'"connects":5000,"managed":5000,'* ]] || { echo "$stderr"; false; }
+  run --separate-stderr -4 in_client "$TIDEWAIT" exec --method preload -- "$STEERED" connect $server 80 1
+  [[ $stderr = *"steered is static: LD_PRELOAD cannot reach it"* ]]
+  run --separate-stderr -4 in_client "$TIDEWAIT" exec --wait 1s -- "$STEERED" connect $server 80 1
+  [[ $stderr = *"steered is static"*"by BPF"*"wait"* ]] || { echo "$stderr"; false; }
+  no_cgroup
+}
+
 @test "by itself the same program fails when its range is full" {
   run -1 in_client "$STEERED" connect $server 80 2100
   [[ $output = "done=2000 failed=100 "*"Cannot assign requested address" ]]
