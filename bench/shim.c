@@ -203,6 +203,7 @@ static void measure_system_calls(void)
 int main(int argc, char **argv)
 {
     static const struct calls plain = {connect, close};
+    const char *path;
     struct shim_shared *shared;
     struct calls shim;
     void *handle;
@@ -216,7 +217,9 @@ int main(int argc, char **argv)
     handle = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         die(dlerror());
-    unlink(getenv(SHIM_ENV));
+    path = getenv(SHIM_ENV);
+    if (path)
+        unlink(path);
     shim.connect = (int (*)(int, const struct sockaddr *, socklen_t))dlsym(handle, "connect");
     shim.close = (int (*)(int))dlsym(handle, "close");
     measure_system_calls();

@@ -120,8 +120,8 @@ bool probe_source(const struct endpoint *remote, struct endpoint *source)
         return false;
     if (kernel(SYS_connect, fd, &address, len) == 0) {
         len = sizeof(address);
-        known = kernel(SYS_getsockname, fd, &address, &len) == 0 &&
-                endpoint_read(source, &address.sa, len);
+        if (kernel(SYS_getsockname, fd, &address, &len) == 0)
+            known = endpoint_read(source, &address.sa, len);
     }
     kernel(SYS_close, fd);
     return known;

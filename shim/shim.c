@@ -126,6 +126,7 @@ uint32_t shim_now_s(const struct shim *shim)
     return (uint32_t)((now_ns - shim->shared->started_ns) / 1000000000u);
 }
 
+/* glibc gives its parameters reserved names. NOLINTBEGIN(readability-inconsistent-*) */
 EXPORT int connect(int fd, const struct sockaddr *address, socklen_t len)
 {
     const struct shim *shim = shim_get();
@@ -200,8 +201,9 @@ EXPORT int getsockname(int fd, struct sockaddr *address, socklen_t *len)
     int result = next_getsockname(fd, address, len);
 
     /* A program that asks for its port before it connects is to see one. */
-    if (!shim || result != 0 || !endpoint_read(&local, address, room < *len ? room : *len) ||
-        local.port != 0 || !bind_now(fd))
+    if (!shim || !len || result != 0 ||
+        !endpoint_read(&local, address, room < *len ? room : *len) || local.port != 0 ||
+        !bind_now(fd))
         return result;
     *len = room;
     return next_getsockname(fd, address, len);
@@ -245,3 +247,4 @@ EXPORT int close(int fd)
         count_close(shim, fd);
     return next_close(fd);
 }
+/* NOLINTEND(readability-inconsistent-*) */

@@ -98,9 +98,12 @@ static int set_address(const struct sockaddr *address, socklen_t len, struct tw_
 /* Whether the socket has an address already; of IP, whether it has a port. */
 static bool is_bound(const struct sockaddr_storage *own, socklen_t len)
 {
+    struct tw_endpoint endpoint;
+
     if (own->ss_family == AF_UNIX)
         return len > offsetof(struct sockaddr_un, sun_path);
-    return tw_endpoint_port((const struct tw_endpoint *)own) != 0;
+    memcpy(&endpoint, own, sizeof(endpoint));
+    return tw_endpoint_port(&endpoint) != 0;
 }
 
 /* Returns 0 or -errno. */

@@ -57,11 +57,27 @@ static _Noreturn void die(const char *what)
     exit(125);
 }
 
+static unsigned number(const char *text)
+{
+    return (unsigned)strtoul(text, NULL, 10);
+}
+
+/* "FIRST-LAST", or with a blank between them. */
+static bool parse_range(const char *text, unsigned *first, unsigned *last)
+{
+    char *rest;
+
+    *first = (unsigned)strtoul(text, &rest, 10);
+    *last = *rest ? number(rest + 1) : 0;
+    return *first > 0 && *last >= *first;
+}
+
 static void read_range(unsigned *first, unsigned *last)
 {
     FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    char line[64];
 
-    if (!file || fscanf(file, "%u %u", first, last) != 2)
+    if (!file || !fgets(line, sizeof(line), file) || !parse_range(line, first, last))
         die("ip_local_port_range");
     fclose(file);
 }
@@ -234,6 +250,7 @@ static void write_counters(const struct shim_shared *shared, const char *path)
 
 static int run(const struct options *options, char **arguments)
 {
+    const char *path;
     char name[64];
     int events = open_events(name), signals, status;
     struct shim_shared *shared = make_shared(options, name);
@@ -255,7 +272,9 @@ static int run(const struct options *options, char **arguments)
         die(arguments[1]);
     }
     status = supervise(child, events, signals, log);
-    unlink(getenv(SHIM_ENV));
+    path = getenv(SHIM_ENV);
+    if (path)
+        unlink(path);
     if (options->counters)
         write_counters(shared, options->counters);
     return status;
@@ -268,13 +287,13 @@ int main(int argc, char **argv)
 
     read_range(&options.first, &options.last);
     while ((option = getopt(argc, argv, "+r:l:f:n:w:P:o:e:LaR")) != -1) {
-        if (option == 'r' && sscanf(optarg, "%u-%u", &options.first, &options.last) != 2)
+        if (option == 'r' && !parse_range(optarg, &options.first, &options.last))
             return 2;
-        options.lanes = option == 'l' ? (unsigned)atoi(optarg) : options.lanes;
+        options.lanes = option == 'l' ? number(optarg) : options.lanes;
         options.from = option == 'f' ? optarg : options.from;
-        options.from_count = option == 'n' ? (unsigned)atoi(optarg) : options.from_count;
-        options.wait_ms = option == 'w' ? (unsigned)atoi(optarg) : options.wait_ms;
-        options.listen_port = option == 'P' ? (unsigned)atoi(optarg) : options.listen_port;
+        options.from_count = option == 'n' ? number(optarg) : options.from_count;
+        options.wait_ms = option == 'w' ? number(optarg) : options.wait_ms;
+        options.listen_port = option == 'P' ? number(optarg) : options.listen_port;
         options.counters = option == 'o' ? optarg : options.counters;
         options.events = option == 'e' ? optarg : options.events;
         options.late |= option == 'L';

@@ -2,6 +2,7 @@
 # Source ports by BPF at a cgroup, for a static program without the C library's connect(): steer_run does
 # what `exec --method bpf` does. Needs root of the whole system.
 # shellcheck disable=SC2154,SC2086 # the variables are set in net.bash and hold one word each
+# shellcheck disable=SC2030,SC2031,SC2317 # a test is a function of its own
 bats_require_minimum_version 1.5.0
 load net
 

@@ -74,7 +74,7 @@ static void check_many(const char *address, const struct tw_endpoint *source)
     for (int i = 0; i < 200; i++) {
         struct tw_error error = {0};
         struct tw_tuple tuple;
-        struct tw_endpoint own;
+        struct tw_endpoint own = {0};
         socklen_t len = sizeof(own);
         int fd = tw_tuple_connect(ledger, 0, source, &server, 10 * TW_NS_PER_S, &tuple, &error);
 

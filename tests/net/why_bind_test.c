@@ -24,8 +24,10 @@ static int bind_to(int fd, const struct tw_endpoint *local)
 static void check(struct tw_verdict *verdict, const struct tw_error *error, enum tw_op op, int code,
                   const char *cause)
 {
-    if (!verdict)
+    if (!verdict) {
         fail_msg("no verdict: %s", error->text);
+        return;
+    }
     if (verdict->question.op != op || verdict->code != code || verdict->disagrees ||
         strcmp(verdict->cause ? verdict->cause : "", cause) != 0)
         fail_msg("%s, %s, %s: %s", tw_op_name(verdict->question.op), tw_errno_name(verdict->code),
