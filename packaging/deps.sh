@@ -11,7 +11,7 @@ usage() {
 # "a|b": either will do, a is installed.
 build='gcc libc6-dev meson ninja-build pkg-config|pkgconf libmnl-dev libjansson-dev zlib1g-dev scdoc clang bpftool libbpf-dev'
 demo="$build iproute2"
-test="$demo libcmocka-dev bats python3 python3-yaml procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server"
+test="$demo g++ libcmocka-dev bats python3 python3-portpicker python3-yaml procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server"
 
 [ $# -le 1 ] || usage
 case ${1:-build} in
