@@ -17,7 +17,8 @@
 #include "differential_parts.h"
 
 #define EXIT_SKIP 77
-#define SECOND    1000000000ull
+/* Most clauses are missed within a few thousand. */
+#define MOST_OPERATIONS 1000000
 
 static uint64_t operations = 100000, first_seed = 20240;
 
@@ -91,7 +92,7 @@ static void each_clause_is_missed(void **state)
     for (unsigned n = 1; n <= DIFFERENTIAL_CLAUSES; n++) {
         const struct differential_clause *clause = &differential_clauses[n - 1];
         struct differential_opts opts = {
-            .seed = first_seed, .for_ns = 60 * SECOND, .break_clause = n};
+            .seed = first_seed, .operations = MOST_OPERATIONS, .break_clause = n};
         struct differential_result result = run(&opts);
 
         if (clause->needs_users && !result.users) {
@@ -99,7 +100,7 @@ static void each_clause_is_missed(void **state)
             continue;
         }
         if (!result.differences)
-            fail_msg("not noticed within a minute: %s", clause->text);
+            fail_msg("not noticed: %s", clause->text);
         print_message("%s: %u calls, after %llu operations\n", clause->text, result.calls,
                       (unsigned long long)result.operations);
         /* Shrunk: what shows a clause takes a few sockets. */

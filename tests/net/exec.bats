@@ -81,7 +81,7 @@ time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 0)'
   under --wait 30s --json -- python3 -c "$client_py" 20000 "$server" 80
   [ "$status" -eq 0 ] && grep -qx "20000 connections" "$BATS_TEST_TMPDIR/out" || show
   summary 'connects == managed == 20000' 'ports == ports_used == 2000' 'destinations == 1' \
-    'avoided == 18000' 'connect == 0' 'program == 20000' 'status == 0'
+    '17000 < avoided <= 18000' 'connect == 0' 'program == 20000' 'status == 0'
   [ "$(sort -u "$BATS_TEST_TMPDIR/clients.80" | wc -l)" -eq 2000 ]
 }
 
@@ -110,6 +110,7 @@ time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 0)'
 @test "a program that changes its user keeps the ledger" {
   [ -z "$net_user" ] || skip "only root can change the user"
   need setpriv
+  setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$TIDEWAIT" || skip "nobody cannot reach $TIDEWAIT"
   few_ports 300
   start_server
   under --wait 30s --json -- setpriv --reuid 65534 --regid 65534 --clear-groups \
