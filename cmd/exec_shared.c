@@ -36,19 +36,19 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b)
 
 /* Steps through the ports by a stride near the golden section, so that a block of foreign ports is
  * not met in a row; from a random place, so that the next run does not begin where our TIME_WAITs
- * are. */
+ * are, and not quite by the same stride, so that two runs at once do not go side by side. */
 static void fill_ring(struct shim_shared *map, const struct tw_ports *ports)
 {
-    uint32_t n = (uint32_t)tw_ports_count(ports), at = 0, stride;
+    uint32_t n = (uint32_t)tw_ports_count(ports), at, stride, random[2] = {0};
     uint16_t sorted[65536];
 
     map->port_count = n;
     if (!n)
         return;
     tw_ports_list(ports, sorted);
-    (void)getrandom(&at, sizeof(at), GRND_NONBLOCK);
-    at %= n;
-    stride = (uint32_t)((uint64_t)n * 618034 / 1000000);
+    (void)getrandom(random, sizeof(random), GRND_NONBLOCK);
+    at = random[0] % n;
+    stride = (uint32_t)((uint64_t)n * 618034 / 1000000) + random[1] % (n / 16 + 1);
     stride = stride ? stride : 1;
     while (greatest_common_divisor(stride, n) != 1)
         stride++;

@@ -70,13 +70,45 @@ static void set_options(const struct incoming *in)
 {
     const struct shim_rule *rule = in->rule;
 
-    /* With port 0 it would only change which half of the range the kernel looks at first. */
-    if (rule->reuseaddr && in->protocol == IPPROTO_TCP && in->local.port != 0)
-        kernel_set(in->fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rule->reuseport)
         kernel_set(in->fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rule->free_bind)
         kernel_set(in->fd, IPPROTO_IP, IP_FREEBIND, 1);
+}
+
+/* Two sockets that are bound with SO_REUSEADDR and do not listen yet both have the port, so
+ * programs that hold one as a lock would no longer exclude each other. Hence bind() without it
+ * first; what stays behind of the socket needs it, and gets it from listen() and connect(), for
+ * which a mark is left. */
+static int bind_reuse(const struct incoming *in)
+{
+    int on, range, result;
+
+    /* With port 0 it would only change which half of the range the kernel looks at first. */
+    if (!in->rule->reuseaddr || in->protocol != IPPROTO_TCP || in->local.port == 0 ||
+        kernel_get(in->fd, SOL_SOCKET, SO_REUSEADDR, &on) || on)
+        return next_bind(in->fd, in->address, in->len);
+    if (kernel_get(in->fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range) == 0 && range == 0 &&
+        kernel_set(in->fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, RANGE_REUSE) == 0) {
+        result = next_bind(in->fd, in->address, in->len);
+        if (result == 0)
+            return 0;
+        kernel_set(in->fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0);
+        if (errno != EADDRINUSE)
+            return result;
+    }
+    kernel_set(in->fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    return next_bind(in->fd, in->address, in->len);
+}
+
+void reuse_now(int fd)
+{
+    int range;
+
+    if (kernel_get(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range) || (uint32_t)range != RANGE_REUSE)
+        return;
+    kernel_set(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0);
+    kernel_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 }
 
 int bind_incoming(const struct shim *shim, const struct incoming *in)
@@ -104,7 +136,7 @@ int bind_incoming(const struct shim *shim, const struct incoming *in)
     }
     set_options(&other);
     do
-        result = next_bind(other.fd, other.address, other.len);
+        result = bind_reuse(&other);
     while (result != 0 && try_again(shim, &patience, SHIM_BIND, other.fd, &other.local, rule));
     if (result != 0) {
         shim_count(shim, SHIM_BIND_FAILED);

@@ -11,11 +11,15 @@
 enum {
     TRIES = 64,        /* ports that cost system calls; those set aside cost none */
     FROM_TRIES = 16,   /* source addresses */
+    FREE_TRIES = 8,    /* of a tuple that is free and refused all the same: it has another reason */
     LEARN_EVERY = 256, /* routes and peers change */
     PAUSE_FIRST_NS = 1000000,
 };
 
-enum outcome { CONNECTED, FAILED, NEXT_PORT, NO_PORT };
+/* NO_PORT: all are taken, which passes. NO_WAY: nothing can be chosen here (no route, no descriptor
+ * left or no netlink for a probe, an address that is not ours); to wait would not help, and the
+ * kernel is to say what it says without us. */
+enum outcome { CONNECTED, FAILED, NEXT_PORT, NO_PORT, NO_WAY };
 
 struct attempt {
     const struct shim *shim;
@@ -93,6 +97,12 @@ static enum outcome set_aside(struct attempt *attempt, const struct ring_place *
     return NEXT_PORT;
 }
 
+static enum outcome give_up(const struct ring_place *place)
+{
+    ring_done(place);
+    return NO_WAY;
+}
+
 /* Where the next connection would come from, and what is known of the lane. */
 static bool find_source(struct attempt *attempt, struct endpoint *source,
                         enum shim_takeover *takeover)
@@ -140,6 +150,35 @@ static long bind_port(const struct attempt *attempt, uint16_t port)
     return kernel(SYS_bind, attempt->out->fd, &address, len);
 }
 
+static bool is_blocking(int fd)
+{
+    long flags = kernel(SYS_fcntl, fd, F_GETFL, 0);
+
+    return flags >= 0 && !(flags & O_NONBLOCK);
+}
+
+/* Somebody else, such as another run, took the tuple between the look and connect(). The socket is
+ * bound to the port for good, so it waits until that connection has ended, if it may. */
+static int connect_again(const struct attempt *attempt, const struct endpoint *source, int device)
+{
+    const struct outgoing *out = attempt->out;
+    struct patience patience = {.pause_ns = PAUSE_FIRST_NS};
+    int free_tries = FREE_TRIES;
+
+    errno = EADDRNOTAVAIL;
+    while (is_blocking(out->fd) && patience_wait(&patience, out->rule->wait_ns)) {
+        enum probe_answer answer = probe_tuple(source, &attempt->to, device, false).answer;
+        int result;
+
+        if (answer == PROBE_TAKEN || answer == PROBE_CLOSING)
+            continue;
+        result = plain(out);
+        if (result == 0 || errno != EADDRNOTAVAIL || answer != PROBE_FREE || --free_tries == 0)
+            return result;
+    }
+    return -1;
+}
+
 /* By bind(): takes over our own TIME_WAIT, but there is no way back, so the tuple is looked at
  * first. */
 static enum outcome try_bound(struct attempt *attempt, const struct ring_place *place)
@@ -152,13 +191,13 @@ static enum outcome try_bound(struct attempt *attempt, const struct ring_place *
     long bound;
 
     if (!find_source(attempt, &source, &takeover))
-        return NO_PORT;
+        return give_up(place);
     if (kernel_get(out->fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device) || device == 0)
         device = (int)attempt->to.scope;
     source.port = place->port;
     probe = probe_tuple(&source, &attempt->to, device, false);
     if (probe.answer == PROBE_UNKNOWN)
-        return NO_PORT;
+        return give_up(place);
     if (probe.answer == PROBE_CLOSING) {
         ring_done(place);
         shim_count(attempt->shim, SHIM_PORT_TRIES);
@@ -173,8 +212,10 @@ static enum outcome try_bound(struct attempt *attempt, const struct ring_place *
     if (bound == -EADDRINUSE || bound == -EACCES)
         return set_aside(attempt, place, 0);
     if (bound != 0)
-        return NO_PORT;
+        return give_up(place);
     result = plain(out);
+    if (result != 0 && errno == EADDRNOTAVAIL)
+        result = connect_again(attempt, &source, device);
     if (result != 0 && errno == EADDRNOTAVAIL) {
         set_aside(attempt, place, 0);
         if (probe.answer == PROBE_TIME_WAIT &&
@@ -252,27 +293,21 @@ static enum outcome try_sources(struct attempt *attempt)
     struct shim_shared *shared = attempt->shim->shared;
     _Atomic uint32_t *turn = &shared->turns[rule - shared->rules];
     uint32_t tries = rule->from_count < FROM_TRIES ? rule->from_count : FROM_TRIES;
-    enum outcome outcome = NO_PORT;
+    enum outcome outcome = NO_WAY;
+    bool full = false;
 
     if (rule->from_family != attempt->out->to.family || !endpoint_is_any(&attempt->local))
         return try_lane(attempt);
-    for (uint32_t i = 0; i < tries && outcome == NO_PORT; i++) {
+    for (uint32_t i = 0; i < tries && (outcome == NO_PORT || outcome == NO_WAY); i++) {
         attempt->local = (struct endpoint){.family = rule->from_family};
         memcpy(attempt->local.address, rule->from_first, sizeof(rule->from_first));
         add_to_address(&attempt->local,
                        atomic_fetch_add_explicit(turn, 1, memory_order_relaxed) % rule->from_count);
         kernel_set(attempt->out->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-        if (bind_port(attempt, 0) == 0)
-            outcome = try_lane(attempt);
+        outcome = bind_port(attempt, 0) == 0 ? try_lane(attempt) : NO_WAY;
+        full = full || outcome == NO_PORT;
     }
-    return outcome;
-}
-
-static bool is_blocking(int fd)
-{
-    long flags = kernel(SYS_fcntl, fd, F_GETFL, 0);
-
-    return flags >= 0 && !(flags & O_NONBLOCK);
+    return outcome == NO_WAY && full ? NO_PORT : outcome;
 }
 
 static int choose(struct attempt *attempt)
@@ -285,7 +320,7 @@ static int choose(struct attempt *attempt)
     while ((outcome = try_sources(attempt)) == NO_PORT && out->rule->wait_ns > 0 &&
            is_blocking(out->fd) && patience_wait(&patience, out->rule->wait_ns))
         ;
-    if (outcome != NO_PORT)
+    if (outcome == CONNECTED || outcome == FAILED)
         return outcome == CONNECTED ? 0 : -1;
     kernel_set(out->fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0);
     return plain(out);
@@ -297,6 +332,7 @@ int connect_outgoing(const struct shim *shim, const struct outgoing *out)
     uint32_t range;
     int result;
 
+    reuse_now(out->fd);
     if (!out->rule->managed || shim->ring.port_count == 0 ||
         !local_of(out->fd, &attempt.local, &attempt.family))
         return plain(out);

@@ -25,4 +25,7 @@
  */
 #define RANGE_LATE 1u
 
+/* The same from port 2 on: bound without SO_REUSEADDR, which listen() or connect() is to set. */
+#define RANGE_REUSE 2u
+
 #endif

@@ -9,6 +9,7 @@
 #include <linux/tcp.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "kernel.h"
@@ -42,6 +43,15 @@ static const struct shim *shim_get(void)
     return atomic_load_explicit(&is_ready, memory_order_acquire) ? &state : NULL;
 }
 
+/* A program whose memory is limited must not fail for want of what we take of it. */
+static bool fits_memory(off_t size)
+{
+    struct rlimit limit;
+
+    return kernel(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) != 0 ||
+           limit.rlim_cur == RLIM_INFINITY || (rlim_t)size <= limit.rlim_cur / 8;
+}
+
 static void map_shared(const char *path)
 {
     struct stat status;
@@ -51,7 +61,7 @@ static void map_shared(const char *path)
     if (fd < 0)
         return;
     if (fstat((int)fd, &status) == 0 && S_ISREG(status.st_mode) &&
-        status.st_size >= (off_t)sizeof(struct shim_shared)) {
+        status.st_size >= (off_t)sizeof(struct shim_shared) && fits_memory(status.st_size)) {
         shared = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd, 0);
         if (shared != MAP_FAILED && ring_init(&state.ring, shared, (size_t)status.st_size)) {
             state.shared = shared;
@@ -134,8 +144,10 @@ EXPORT int connect(int fd, const struct sockaddr *address, socklen_t len)
     struct endpoint local;
     int result, code = errno;
 
-    if (!shim || !endpoint_read(&out.to, address, len) || protocol_of(fd) != IPPROTO_TCP ||
-        !(out.rule = rule_find(shim->shared, RULE_OUT, IPPROTO_TCP, &out.to)))
+    /* What is left alone costs no system call: a sandbox (seccomp) may end the program for it. */
+    if (!shim || !endpoint_read(&out.to, address, len) ||
+        !(out.rule = rule_find(shim->shared, RULE_OUT, IPPROTO_TCP, &out.to)) ||
+        protocol_of(fd) != IPPROTO_TCP)
         return next_connect(fd, address, len);
     shim_count(shim, SHIM_CONNECTS);
     result = connect_outgoing(shim, &out);
@@ -184,7 +196,10 @@ EXPORT int listen(int fd, int backlog)
     struct endpoint local;
     int result, code = errno;
 
-    if (!shim || protocol_of(fd) != IPPROTO_TCP || !local_of(fd, &local, &(int){0}) ||
+    if (!shim || protocol_of(fd) != IPPROTO_TCP)
+        return next_listen(fd, backlog);
+    reuse_now(fd);
+    if (!local_of(fd, &local, &(int){0}) ||
         !(rule = rule_find(shim->shared, RULE_IN, IPPROTO_TCP, &local)))
         return next_listen(fd, backlog);
     result = listen_incoming(shim, fd, backlog, &local, rule);

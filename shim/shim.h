@@ -72,6 +72,9 @@ bool bind_late(int fd, const struct sockaddr *address, socklen_t len);
 /* Gives such a socket its port; one that has no mark is left alone. Returns whether it did. */
 bool bind_now(int fd);
 
+/* Sets SO_REUSEADDR where bind() has left that for later. */
+void reuse_now(int fd);
+
 /* IPPROTO_TCP also for MPTCP; IPPROTO_UDP; 0: neither, or no socket. */
 uint8_t protocol_of(int fd);
 bool local_of(int fd, struct endpoint *local, int *family);

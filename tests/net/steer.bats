@@ -102,9 +102,10 @@ no_cgroup() { [ -z "$(cgroups_left)" ]; }
 
 @test "without timestamps TIME_WAIT is not taken over, and each port is used once" {
   sysctl_of client net/ipv4/tcp_timestamps 0
-  steer "$STEERED" connect $server 80 2010
+  steer "$STEERED" connect $server 80 2100
   [ "$status" -eq 1 ]
-  [[ $said = "done=2000 failed=10 "* ]]
+  # A connection that the server ends first, on a busy machine, leaves no TIME_WAIT here.
+  [[ $said =~ ^done=20[0-9]{2}\ failed=[1-9] ]]
   told taken_over=0 && told ports=2000
 }
 
