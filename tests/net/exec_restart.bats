@@ -13,7 +13,7 @@ teardown() { net_down; }
 
 # load_on PORT REQUEST: clients from the other network.
 load_on() {
-  start load client timeout "${limit:-600}" python3 "$net_files/exec_load.py" "$server" "$1" "$BATS_TEST_TMPDIR/count" "$2"
+  limit=600 start load client python3 "$net_files/exec_load.py" "$server" "$1" "$BATS_TEST_TMPDIR/count" "$2"
   until_true has_line "$BATS_TEST_TMPDIR/count"
 }
 

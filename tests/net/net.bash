@@ -138,7 +138,7 @@ start() {
   shift 2
   rm -f "$BATS_TEST_TMPDIR/$name.pid"
   # shellcheck disable=SC2016 # for the inner shell
-  (become "$net" timeout --foreground -k 5 120 sh -c 'echo $$ >"$0"; exec "$@"' \
+  (become "$net" timeout --foreground -k 5 "${limit:-120}" sh -c 'echo $$ >"$0"; exec "$@"' \
     "$BATS_TEST_TMPDIR/$name.pid" "$@") \
     >"$BATS_TEST_TMPDIR/$name.out" 2>"$BATS_TEST_TMPDIR/$name.err" 3>&- &
   printf -v "shell_$name" %s $!
