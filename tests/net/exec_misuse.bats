@@ -19,7 +19,8 @@ same() {
   run in_client "$@"
   local plain=$output was=$status
   run in_client "$TIDEWAIT" exec -q "${options[@]}" -- "$@"
-  [ "$status" -eq "$was" ] && [ "$output" = "$plain" ] || { diff <(echo "$plain") <(echo "$output"); return 1; }
+  diff <(echo "$plain") <(echo "$output")
+  [ "$status" -eq "$was" ]
 }
 
 # Sockets of the network that are bound or connected; TIME_WAIT is no socket any more.
@@ -30,7 +31,7 @@ none_open() { [ "$(open_sockets)" -eq 0 ]; }
   local options=()
   start_server "$server"
   sysctl_of client net/ipv4/ip_local_port_range "32768 39999"
-  same python3 "$net_files/exec_misuse.py" "$server" 80 ${net_user:-root}
+  same python3 "$net_files/exec_misuse.py" "$server" 80 "${net_user:-root}"
   until_true none_open
 }
 
