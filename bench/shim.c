@@ -205,7 +205,7 @@ static void measure_system_calls(const char *name, bool takeover)
         if (takeover) {
             getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &value, &len);
             probe_tuple(&from, &there, 0, false);
-            bind(fd, (const struct sockaddr *)&source, sizeof(source));
+            (void)!bind(fd, (const struct sockaddr *)&source, sizeof(source));
         } else {
             setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range));
         }
