@@ -104,8 +104,8 @@ static void each_clause_is_missed(void **state)
             fail_msg("not noticed: %s", clause->text);
         print_message("%s: %u calls, after %llu operations\n", clause->text, result.calls,
                       (unsigned long long)result.operations);
-        /* Shrunk: what shows a clause takes a few sockets. Where the kernel's own choice of a port is
-         * part of it a shorter program may not show it again. */
+        /* Shrunk: what shows a clause takes a few sockets. Where the kernel's own choice of a port
+         * is part of it a shorter program may not show it again. */
         assert_true(result.calls > 0);
         unshrunk += result.calls > 30;
         assert_non_null(strstr(result.program, "kernel"));
