@@ -1,5 +1,5 @@
 """What programs do with sockets and processes, in what order they please; prints what became of each. Under
-`tidewait exec` all of it must read as without (exec_misuse.bats). exec_misuse.py ADDR PORT: of exec_server.py."""
+`tidewait exec` all of it must read as without (exec_misuse.bats). exec_misuse.py ADDR PORT [jail]: of exec_server.py."""
 import ctypes
 import errno
 import os
@@ -152,7 +152,7 @@ def names():
 
 def main():
     steps = [dup2_over, close_all, close_range_call, spawn, threads, no_descriptor, seccomp, lock, nobody_there, names]
-    if os.geteuid() == 0 and len(sys.argv) > 3:
+    if os.geteuid() == 0 and sys.argv[3:] == ["jail"]:
         steps.append(jail)
     steps += [connects]
     for step in steps:

@@ -6,10 +6,14 @@ bats_require_minimum_version 1.5.0
 load net
 
 setup() {
-  net_up
+  folder=
   restarts=${TIDEWAIT_RESTARTS:-10}
+  net_up
 }
-teardown() { net_down; }
+teardown() {
+  net_down
+  [ -z "$folder" ] || rm -rf "$folder"
+}
 
 # load_on PORT REQUEST: clients from the other network.
 load_on() {
@@ -85,7 +89,7 @@ EOF
 }
 
 @test "PostgreSQL" {
-  local folder user=()
+  local user=()
   need postgres initdb
   # It runs as anybody but root, who cannot reach the folder of the test.
   folder=$(mktemp -d)
@@ -102,7 +106,6 @@ EOF
   load_on 5432 '\0\0\0\x17\0\x03\0\0user\0postgres\0\0'
   restart SIGINT "${user[@]}" postgres -D "$folder/data" -h "$server" -k '' -F \
     -c dynamic_shared_memory_type=mmap
-  rm -rf "$folder"
 }
 
 @test "Java, without SO_REUSEADDR of its own" {
