@@ -84,7 +84,7 @@ fuzz: ## each libFuzzer target for FUZZ_SECONDS (30)
 	  name=$$(basename "$$source" .c); found=build-fuzz/found-$$name; mkdir -p "$$found"; \
 	  corpus=tests/fuzz/corpus/$$name; test -d "$$corpus" || corpus=; \
 	  clang -g -O1 -std=gnu17 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
-	    -fno-sanitize-recover=all -Iinclude -Ilab -Ilib -Iload -Iplan -Ishim -Itune -Irecord -Ireport -Icmd -o "$$found.exe" \
+	    -fno-sanitize-recover=all -Iinclude -Ifan -Ilab -Ilib -Iload -Iplan -Ishim -Itune -Irecord -Ireport -Icmd -o "$$found.exe" \
 	    "$$source" -Wl,--start-group $$(find build-fuzz -name '*.a') -Wl,--end-group \
 	    -lmnl -ljansson -lz -lm -lpthread; \
 	  echo "fuzz: $$name for $(FUZZ_SECONDS) s"; \

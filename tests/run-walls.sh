@@ -23,16 +23,17 @@ lib/verdict|-ledger.h -socket.h -tuple.h -counters.h|lib/verdict lib/base|*|spea
 lib/socket|$base ledger.h socket.h tuple.h|lib/socket lib/ledger lib/base|*|speak exit
 plan|limits.h error.h parse.h ports.h|plan|$pure stdio.h|speak exit
 tune|*|tune plan|*|speak exit
+fan|*|fan|*|speak exit
 load|*|load record plan|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak
-report|-clock.h -socket.h -sockets.h|report record lab plan tune|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
+report|-clock.h -socket.h -sockets.h|report record fan lab plan tune|-sys/socket.h -netinet/tcp.h -poll.h -sys/epoll.h|
 shim||shim|*|speak exit
 steer|error.h process.h|steer shim|*|speak
-cmd|*|cmd lab load plan record report shim steer tune|*|
+cmd|*|cmd fan lab load plan record report shim steer tune|*|
 "
 
-sources=$(find include lib plan tune load record report shim steer lab cmd -name '*.[ch]' 2>/dev/null | sort)
+sources=$(find include lib plan tune fan load record report shim steer lab cmd -name '*.[ch]' 2>/dev/null | sort)
 
 # shellcheck disable=SC2086 # a list of files without blanks
 printf '%s' "$table" | awk -v sources="$sources" '
