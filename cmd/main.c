@@ -8,8 +8,9 @@
 #define TIDEWAIT_VERSION "unknown"
 #endif
 
-extern const struct command command_completion, command_exec, command_free, command_lab,
-    command_lease, command_load, command_ls, command_plan, command_serve, command_tune, command_why;
+extern const struct command command_completion, command_exec, command_fan, command_free,
+    command_lab, command_lease, command_load, command_ls, command_plan, command_serve, command_tune,
+    command_why;
 
 /* clang-format off */
 const struct command *const commands[] = {
@@ -23,6 +24,7 @@ const struct command *const commands[] = {
     &command_plan,
     &command_tune,
     &command_lab,
+    &command_fan,
     &command_completion,
     NULL,
 };

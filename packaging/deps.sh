@@ -11,7 +11,7 @@ usage() {
 # "a|b": either will do, a is installed.
 build='gcc libc6-dev meson ninja-build pkg-config|pkgconf libmnl-dev libjansson-dev zlib1g-dev scdoc clang bpftool libbpf-dev'
 demo="$build iproute2"
-test="$demo g++ libcmocka-dev bats python3 python3-portpicker python3-yaml procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server"
+test="$demo g++ libcmocka-dev bats python3 python3-portpicker python3-yaml procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server openssh-server openssh-client"
 
 [ $# -le 1 ] || usage
 case ${1:-build} in
@@ -19,7 +19,7 @@ build) packages=$build ;;
 demo) packages=$demo ;;
 test) packages=$test ;;
 lint) packages="$build libcmocka-dev clang-format clang-tidy cppcheck shellcheck" ;;
-bench) packages="$demo wrk apache2-utils httperf nginx|nginx-light lsof" ;;
+bench) packages="$demo wrk apache2-utils httperf nginx|nginx-light lsof pdsh clustershell" ;;
 fuzz) packages="$build clang llvm libclang-rt-14-dev|libclang-rt-dev" ;;
 *) usage ;;
 esac
@@ -67,5 +67,6 @@ apt install -y --no-install-recommends $missing
 for package in $missing; do
   case $package in
   nginx | haproxy | redis-server) $as_root env SYSTEMD_OFFLINE=1 update-rc.d "$package" disable >/dev/null 2>&1 || true ;;
+  openssh-server) $as_root env SYSTEMD_OFFLINE=1 update-rc.d ssh disable >/dev/null 2>&1 || true ;;
   esac
 done

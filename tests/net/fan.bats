@@ -1,0 +1,464 @@
+#!/usr/bin/env bats
+# `tidewait fan` over real ssh: thirty network namespaces with Debian's sshd, and hosts that fail each in
+# their own way (fan_world.sh). And what does not depend on the way, by --via local.
+bats_require_minimum_version 1.5.0
+
+TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
+PATH=$PATH:/usr/sbin:/sbin
+
+# Thirty hosts for all tests; why there are none is in $why.
+setup_file() {
+  local tool folder=$BATS_FILE_TMPDIR/world tries=0
+  why=
+  for tool in ip ssh sshd ssh-keygen unshare nsenter python3; do
+    command -v $tool >/dev/null || why="there is no $tool here"
+  done
+  [ "$(id -u)" -eq 0 ] || why="sshd for root needs root"
+  [ -n "$why" ] || unshare -mnp -f true 2>/dev/null || why="no private namespaces here"
+  export why
+  [ -z "$why" ] || return 0
+  mkdir "$folder"
+  chmod 755 "$BATS_FILE_TMPDIR" "$folder"
+  unshare -mnpf --kill-child --mount-proc "$BATS_TEST_DIRNAME/fan_world.sh" "$folder" 30 \
+    >"$folder/log" 2>&1 3>&- &
+  world_shell=$!
+  until [ -s "$folder/ready" ]; do
+    tries=$((tries + 1))
+    if [ $tries -eq 600 ] || ! kill -0 $world_shell; then
+      cat "$folder"/*log
+      return 1
+    fi
+    sleep 0.1
+  done
+  [ "$(cat "$folder/ready")" = ready ] || { cat "$folder/ready" "$folder"/*.log; return 1; }
+  world=$(cat "/proc/$world_shell/task/$world_shell/children")
+  world=${world% }
+  export world world_shell
+}
+
+teardown_file() {
+  [ -z "$world_shell" ] || kill -KILL "$world_shell"
+}
+
+setup() {
+  [ -z "$why" ] || [[ $BATS_TEST_DESCRIPTION == local:* ]] || skip "$why"
+  cd "$BATS_TEST_TMPDIR" || return
+  chmod 755 .
+}
+
+in_world() { nsenter -t "$world" --wd="$PWD" -m -n -p -- timeout --foreground -k 5 "${limit:-100}" "$@"; }
+
+# fan ARGUMENT...: in the world; exit status in $status, output in the files out and err.
+fan() {
+  status=0
+  in_world "$TIDEWAIT" fan "$@" >out 2>err </dev/null || status=$?
+}
+
+# here ARGUMENT...: the same by --via local, without a world.
+here() {
+  status=0
+  timeout -k 5 100 "$TIDEWAIT" fan --via local "$@" >out 2>err </dev/null || status=$?
+}
+
+# expect STATUS: and otherwise what was printed.
+expect() {
+  [ "$status" -eq "$1" ] || {
+    echo "exit status $status, wanted $1"
+    head -c 4000 out err
+    return 1
+  }
+}
+
+# has FILE LINE: the very line; has_not the opposite.
+has() { grep -qxF -- "$2" "$1" || { echo "no line '$2' in $1:"; head -c 4000 "$1"; return 1; }; }
+
+until_true() {
+  local tries=0
+  until "$@"; do
+    tries=$((tries + 1))
+    [ $tries -lt 400 ] || { echo "waited in vain for: $*"; return 1; }
+    sleep 0.05
+  done
+}
+
+# counts N WORD FILE
+counts() { [ "$(grep -cF "$2" "$3")" -eq "$1" ]; }
+
+# How many processes of the world have this word in their command line.
+alive() { in_world pgrep -cf "[ ]$1( |$)" || true; }
+all_gone() { [ "$(alive "$1")" -eq 0 ]; }
+
+@test "ssh: thirty hosts, each line with its host, in order" {
+  fan -w 'web[01-30]' -- 'echo one; echo two; echo three >&2'
+  expect 0
+  [ "$(wc -l <out)" -eq 60 ]
+  [ "$(wc -l <err)" -eq 30 ]
+  for i in $(seq -w 30); do
+    [ "$(grep "^web$i: " out)" = "web$i: one"$'\n'"web$i: two" ]
+    has err "web$i: three"
+  done
+}
+
+@test "ssh: equal outputs are folded, the others compared" {
+  # shellcheck disable=SC2016 # for the other shell
+  local command='n=$(echo $SSH_CONNECTION | cut -d " " -f 3); echo same; case $n in *.7|*.9) echo odd ;; esac'
+  fan -b -w 'web[01-30]' -- "$command"
+  expect 0
+  printf '%s\n' ---------------- 'web[01-06,08,10-30] (28)' ---------------- same \
+    ---------------- 'web[07,09] (2)' ---------------- same odd >wanted
+  diff wanted out
+  fan --diff -w 'web[01-30]' -- "$command"
+  expect 0
+  has out '+odd'
+  has out ' same'
+  [ "$(grep -c '^same$' out)" -eq 1 ]
+}
+
+@test "ssh: what fails is told apart" {
+  fan -t 4s --json -w 'web01,refusing,mute,stranger,locked,absent,nosuch.invalid' -- 'exit 3'
+  expect 5
+  python3 - <<'END'
+import json
+hosts = {h["host"]: h for h in json.load(open("out"))["hosts"]}
+wanted = {"web01": "exit", "refusing": "refused", "mute": "timeout", "stranger": "host-key",
+          "locked": "authentication", "absent": "unreachable", "nosuch.invalid": "unknown-host"}
+assert {h: r["cause"] for h, r in hosts.items()} == wanted, hosts
+for name, host in hosts.items():
+    assert (host["exit"] == 3) == (name == "web01"), host
+    assert host["stdout"] == host["stderr"] == "", host
+    assert bool(host["detail"]) == (name != "web01"), host
+END
+}
+
+@test "ssh: without an address or port of our own the cause is the address" {
+  in_world unshare -n sh -c 'ip link set lo up; echo "40000 40000" >/proc/sys/net/ipv4/ip_local_port_range
+    python3 -c "
+import socket, subprocess, sys
+l = socket.socket(); l.bind((\"127.0.0.1\", 22)); l.listen()
+s = socket.create_connection((\"127.0.0.1\", 22))
+sys.exit(subprocess.call(sys.argv[1:]))" "$@"' sh "$TIDEWAIT" fan -w 127.0.0.1 --json -- true >out || true
+  grep -q '"cause":"address"' out
+  grep -q 'Cannot assign requested address' out
+}
+
+@test "ssh: --plain tells the same, as far as it can be known" {
+  fan --plain -t 2s --json -w 'web[01-02],refusing,mute,stranger,locked' -- 'exit 255'
+  expect 5
+  python3 - <<'END'
+import json
+causes = {h["host"]: h["cause"] for h in json.load(open("out"))["hosts"]}
+assert causes == {"web01": "exit", "web02": "exit", "refusing": "refused", "mute": "timeout",
+                  "stranger": "host-key", "locked": "authentication"}, causes
+END
+  fan -w web01 -- 'exit 255'
+  has err 'web01: exit 255'
+}
+
+@test "ssh: exit codes" {
+  fan -w 'web[01-03]' -- true
+  expect 0
+  [ ! -s err ]
+  fan -w 'web[01-03]' -- 'exit 7'
+  expect 5
+  has err 'tidewait fan: 3 of 3 hosts failed: web[01-03] (exit 7)'
+  fan -S -w 'web[01-03]' -- 'exit 7'
+  expect 7
+  fan -S -w web01,refusing -- true
+  expect 255
+  # shellcheck disable=SC2016 # for the other shell
+  fan -S -w web01 -- 'kill -9 $$'
+  expect 137
+  [ "$(grep -c . err)" -eq 2 ]
+  fan -q -w web01 -- 'exit 7'
+  expect 5
+  [ ! -s err ]
+}
+
+@test "ssh: the window slides and is never passed" {
+  # The first waits for the last: by batches of three it would wait in vain. All are on one disk.
+  mkdir run
+  # shellcheck disable=SC2016 # for the other shell
+  fan -f 3 -u 60s -w 'web[01-30]' -- 'cd '"$PWD"'; n=$(echo $SSH_CONNECTION | cut -d . -f 7 | cut -d " " -f 1)
+    mkdir run/$n; ls run | wc -l
+    case $n in 1) until [ -e last ]; do sleep 0.1; done ;; 30) touch last ;; esac
+    rmdir run/$n'
+  expect 0
+  [ "$(wc -l <out)" -eq 30 ]
+  [ "$(sed 's/.*: //' out | sort -n | tail -n 1)" -le 3 ]
+}
+
+@test "ssh: a time limit ends its host alone, and the command there" {
+  # shellcheck disable=SC2016 # for the other shell
+  fan -u 3s -w 'web[01-04],mute' -t 2s -- \
+    'case $SSH_CONNECTION in *10.78.0.2\ *) echo begun; sleep 4711 & sleep 4711 ;; *) echo done ;; esac'
+  expect 5
+  [ "$(grep -c ': done$' out)" -eq 3 ]
+  has out 'web02: begun'
+  grep -q '^web02: time-limit: ' err
+  grep -q '^mute: timeout: ' err
+  until_true all_gone 4711
+}
+
+@test "ssh: a deadline ends all and begins no more" {
+  fan --deadline 3s -f 2 -w 'web[01-05]' -- 'echo begun; sleep 4712'
+  expect 5
+  [ "$(grep -c ': begun$' out)" -eq 2 ]
+  [ "$(grep -c ': deadline: ended by' err)" -eq 2 ]
+  [ "$(grep -c ': deadline: not started' err)" -eq 3 ]
+  until_true all_gone 4712
+}
+
+# start ARGUMENT...: fan in the background, its pid in $fan; output in out and err.
+start() {
+  : >out
+  (exec nsenter -t "$world" --wd="$PWD" -m -n -p -- timeout --foreground -k 5 100 "$TIDEWAIT" fan "$@") \
+    >out 2>err </dev/null 3>&- &
+  shell=$!
+  until_true fan_is_there
+}
+fan_is_there() {
+  local of
+  # nsenter -p forks, and timeout does.
+  for of in $(pgrep -f "^$TIDEWAIT fan"); do
+    fan=$of
+  done
+  [ -n "$fan" ]
+}
+await() {
+  status=0
+  wait "$shell" || status=$?
+}
+
+@test "ssh: Ctrl-C tells who is running, the second ends them" {
+  start -w 'web[01-03]' -f 2 -- 'echo begun; sleep 4713'
+  until_true counts 2 begun out
+  kill -INT "$fan"
+  until_true grep -q 'still running' err
+  has err 'tidewait fan: 2 still running: web[01-02]; 1 waiting; once more within a second ends them'
+  # Late is as if it were the first.
+  sleep 1.5
+  kill -INT "$fan"
+  until_true counts 2 'still running' err
+  [ "$(alive 4713)" -gt 0 ]
+  kill -INT "$fan"
+  await
+  expect 5
+  [ "$(grep -c ': interrupted: ended' err)" -eq 2 ]
+  [ "$(grep -c ': interrupted: not started' err)" -eq 1 ]
+  until_true all_gone 4713
+}
+
+@test "ssh: commands end with us, even when we are killed" {
+  start -w 'web[01-03]' -- 'echo begun; sleep 4714'
+  until_true counts 3 begun out
+  [ "$(alive 4714)" -ge 3 ]
+  kill -KILL "$fan"
+  await
+  until_true all_gone 4714
+}
+
+@test "ssh: what a command leaves in the background on purpose lives on" {
+  fan -w web01 -- 'sleep 4715 >/dev/null 2>&1 & echo left'
+  expect 0
+  has out 'web01: left'
+  sleep 1.5
+  [ "$(alive 4715)" -gt 0 ]
+  in_world pkill -f '^sleep 4715'
+}
+
+@test "ssh: standard input goes to nobody, the first, or all" {
+  seq 100000 >numbers
+  for who in none one all; do
+    status=0
+    in_world "$TIDEWAIT" fan --stdin $who -w 'web[01-03]' -- 'cksum' <numbers >out 2>err || status=$?
+    expect 0
+    mv out out.$who
+  done
+  sum=$(cksum <numbers)
+  [ "$(grep -cF ": $sum" out.none || true)" -eq 0 ]
+  [ "$(grep -F ": $sum" out.one)" = "web01: $sum" ]
+  [ "$(grep -cF ": $sum" out.all)" -eq 3 ]
+  # From a pipe.
+  in_world "$TIDEWAIT" fan --stdin all -f 1 -w 'web[01-03]' -- 'cksum' < <(cat numbers) >out
+  [ "$(grep -cF ": $sum" out)" -eq 3 ]
+}
+
+@test "ssh: 100 MB, no newline, binary" {
+  # shellcheck disable=SC2016 # for the other shell
+  fan -u 90s --outdir files -w 'web[01-04]' -- 'case $SSH_CONNECTION in
+    *10.78.0.1\ *) yes 0123456789abcdef | head -c 100000000 ;;
+    *10.78.0.2\ *) printf "no newline" ;;
+    *10.78.0.3\ *) printf "\000\001\377\n\033[2J" ;;
+    *) echo plain ;; esac'
+  expect 0
+  [ "$(yes 0123456789abcdef | head -c 100000000 | cksum)" = "$(cksum <files/web01.out)" ]
+  [ "$(cat files/web02.out)" = 'no newline' ]
+  printf '\000\001\377\n\033[2J' | cmp - files/web03.out
+  [ "$(cat files/web04.out)" = plain ]
+  [ ! -s files/web01.err ]
+  [ ! -s out ]
+  fan -b -w 'web[01-02]' -- 'printf "no newline"'
+  has out 'web[01-02] (2)'
+  has out '\ no newline at the end'
+}
+
+@test "ssh: retries after failures to connect only" {
+  fan --retry 2 --json-lines -w refusing,stranger,locked,web01 -- 'exit 1'
+  expect 5
+  python3 - <<'END'
+import json
+attempts = {h["host"]: h["attempts"] for h in map(json.loads, open("out"))}
+assert attempts == {"refusing": 3, "stranger": 1, "locked": 1, "web01": 1}, attempts
+END
+}
+
+@test "ssh: answers of tidewait itself in one table" {
+  fan --fold schema -w 'web[01-03],refusing' -- "$TIDEWAIT why 8080 --json"
+  expect 5
+  grep -qE '^ +3  tidewait[.a-z/0-9]+ +web\[01-03\]$' out
+  grep -qE '^ +1  \(refused\) +refusing$' out
+}
+
+# --- what does not depend on the way ------------------------------------------------------------
+
+@test "local: the window slides and is never passed" {
+  mkdir run
+  here -f 3 -u 60s -w 'w[1-200]' -- 'mkdir run/{host}; ls run | wc -l
+    case {host} in w1) until [ -e last ]; do sleep 0.05; done ;; w200) touch last ;; esac
+    rmdir run/{host}'
+  expect 0
+  [ "$(wc -l <out)" -eq 200 ]
+  [ "$(sed 's/.*: //' out | sort -n | tail -n 1)" -le 3 ]
+}
+
+@test "local: 1,000 hosts with few descriptors and little memory" {
+  # Each tells how many descriptors the one that started it has, and how much memory.
+  # shellcheck disable=SC2016 # for the other shell
+  local command='ls /proc/$PPID/fd | wc -l; grep VmHWM /proc/$PPID/status; head -c 100000 /dev/zero | tr "\0" x'
+  here -f 32 -w 'w[1-1000]' -- "$command"
+  expect 0
+  [ "$(grep -c VmHWM out)" -eq 1000 ]
+  [ "$(sed -n 's/^w[0-9]*: \([0-9]*\)$/\1/p' out | sort -n | tail -n 1)" -le $((32 * 5 + 32)) ]
+  # 100 kB of each would be 100 MB. A sanitizer has memory of its own.
+  nm -D "$TIDEWAIT" 2>/dev/null | grep -q __asan && skip "memory is not bounded under ASan"
+  [ "$(sed -n 's/.*VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' out | sort -n | tail -n 1)" -le 40000 ]
+}
+
+@test "local: 1,000 different outputs folded in little memory" {
+  # shellcheck disable=SC2016 # for the other shell
+  here -b -f 32 -w 'w[1-1000]' -- 'echo {host}; head -c 100000 /dev/zero | tr "\0" x'
+  expect 0
+  [ "$(grep -c '^w[0-9]*$' out)" -eq 1000 ]
+  [ "$(grep -c '^xxx*$' out)" -eq 2000 ]
+}
+
+@test "local: few open files are allowed" {
+  status=0
+  (ulimit -n 60 && exec timeout -k 5 100 "$TIDEWAIT" fan --via local -w 'w[1-100]' -- 'echo {host}') \
+    >out 2>err </dev/null || status=$?
+  expect 0
+  [ "$(wc -l <out)" -eq 100 ]
+  [ "$(wc -l <err)" -eq 1 ]
+  grep -q 'the limit of open files is 60' err
+}
+
+@test "local: lines are never torn" {
+  # Each in two pieces, with all others in between.
+  here -f 50 -w 'w[1-50]' -- 'for i in 1 2 3; do printf "%s a" {host}; sleep 0.1; echo "b"; done'
+  expect 0
+  [ "$(wc -l <out)" -eq 150 ]
+  [ "$(grep -cE '^(w[0-9]+): \1 ab$' out)" -eq 150 ]
+}
+
+@test "local: a line without end comes in pieces that say so" {
+  here -w w1 -- 'head -c 200000 /dev/zero | tr "\0" x'
+  expect 0
+  [ "$(grep -c '^w1: \\ the line goes on$' out)" -eq 3 ]
+  [ "$(tail -n 1 out)" = 'w1: \ no newline at the end' ]
+  # shellcheck disable=SC1003 # a backslash
+  [ "$(grep -v '\\' out | sed 's/^w1: //' | tr -d '\n' | wc -c)" -eq 200000 ]
+}
+
+@test "local: a template" {
+  # shellcheck disable=SC2016 # as it is
+  here --template 'echo {host} {user} {port} {command}' -l anna -w 'bob@a:22,b' -- "it's" '$HOME;' x
+  expect 0
+  # shellcheck disable=SC2016 # as it is
+  has out "bob@a:22: a bob 22 it's \$HOME; x"
+  # shellcheck disable=SC2016 # as it is
+  has out "b: b anna  it's \$HOME; x"
+}
+
+@test "local: what is not run, and what is killed" {
+  here -w w1 --json-lines -- 'kill -15 $$'
+  expect 5
+  grep -q '"exit":null,"signal":15,.*"cause":"signal"' out
+  here -w w1 -- /does/not/exist
+  expect 5
+  has err 'w1: exit 127'
+}
+
+@test "local: a time limit ends all that the command has started" {
+  here -u 1s -w 'w[1-2]' -- 'sleep 47.125 & trap "" TERM; sleep 47.125; sleep 48.125'
+  expect 5
+  [ "$(grep -c '^w[12]: time-limit: ' err)" -eq 2 ]
+  # shellcheck disable=SC2314 # the last line
+  run ! pgrep -f '^sleep 4[78]\.125$'
+}
+
+@test "local: a child that holds the pipes is let go" {
+  here -u 1s -w 'w[1-2]' -- 'setsid sleep 5 & echo begun'
+  expect 5
+  [ "$(grep -c 'time-limit' err)" -ge 2 ]
+}
+
+@test "local: JSON is whole, whatever was written" {
+  here --json --keep 10B -w 'w[1-3]' -- 'case {host} in w1) printf "a\"\\\\\n\t\001é" ;;
+    w2) printf "\377\000x" ;; w3) printf 0123456789abc ;; esac'
+  expect 0
+  python3 - <<'END'
+import base64, json
+d = json.load(open("out"))
+assert d["schema"] == "tidewait.fan/1" and (d["total"], d["ok"], d["failed"]) == (3, 3, 0), d
+a, b, c = d["hosts"]
+assert a["stdout"] == 'a"\\\n\t\x01é' and a["stdout_bytes"] == 8, a
+assert b["stdout"] is None and base64.b64decode(b["stdout_base64"]) == b"\xff\0x", b
+assert c["stdout"] == "0123456789" and c["stdout_bytes"] == 13, c
+assert a["exit"] == 0 and a["cause"] is None and a["ms"] > 0, a
+END
+}
+
+@test "local: a terminal gets nothing harmful, and a line that changes" {
+  python3 - "$TIDEWAIT" <<'END'
+import os, pty, sys
+out = b""
+def read(fd):
+    global out
+    data = os.read(fd, 4096)
+    out += data
+    return data
+code = pty.spawn([sys.argv[1], "fan", "--via", "local", "-w", "w[1-3]", "--",
+                  "printf 'a\\tb\\033[2J\\n'; sleep 1"], read)
+assert code == 0, code
+assert out.count(b"a\tb\\x1b[2J") == 3, out
+assert b"\r\x1b[K0 of 3 done, 3 running, 0 failed" in out, out
+assert out.endswith(b"\r\x1b[K"), out
+END
+}
+
+@test "local: an output that is full or closed ends the run" {
+  [ -w /dev/full ] || skip "there is no /dev/full here"
+  status=0
+  timeout 60 "$TIDEWAIT" fan --via local -w 'w[1-3]' -- 'echo x; sleep 50' >/dev/full 2>err || status=$?
+  : >out
+  expect 5
+  grep -q 'cannot write the output: No space left' err
+}
+
+@test "local: files that cannot be written are told" {
+  mkdir -p dir/w1.out
+  here --outdir dir -w 'w[1-2]' -- echo x
+  expect 5
+  grep -q 'cannot write the output' err
+  [ "$(cat dir/w2.out)" = x ]
+}
