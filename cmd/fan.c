@@ -344,7 +344,7 @@ static int exit_code(const struct fan_job *job)
 static int run(struct fan_job *job, atomic_int *stop, struct tw_error *error)
 {
     const struct fan_config *config = job->config;
-    const struct fan_sink sink = {job, on_begin, on_data, on_done, on_tick};
+    const struct fan_sink sink = {job, on_begin, on_data, on_done, NULL, on_tick};
     const struct fan_opts opts = {
         .transport = config->via == VIA_LOCAL ? &transport_local : &transport_ssh,
         .transport_context = config->via == VIA_LOCAL ? (void *)&job->local : (void *)&job->ssh,

@@ -227,11 +227,12 @@ static void end_attempt(struct run *run, size_t at)
 
     run->running[at] = run->running[--run->count.running];
     run->full_at = 0;
+    run->not_before_ns = 0;
     reap(job);
     if (attempt->ended)
         tell_limit(job, attempt->ended);
     if (run->opts->transport->ended)
-        run->opts->transport->ended(run->opts->transport_context, job, attempt);
+        run->opts->transport->ended(run->opts->transport_context, job);
     job->took_ns = now - attempt->started_ns;
     if (attempt->mark && !is_of_transport(job->cause))
         pass(run, job, STREAM_ERR, attempt->words, attempt->word_len);
@@ -287,30 +288,45 @@ static bool is_of_system(int rc)
     return rc == -EAGAIN || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
 }
 
+/* The transport cannot start it. Returns -EAGAIN: not now; else it has failed. */
+static int not_started(struct run *run, int rc, uint64_t until_ns, const struct tw_error *error)
+{
+    const struct fan_sink *sink = run->opts->sink;
+
+    run->not_before_ns = until_ns;
+    if (until_ns && error->text[0] && sink->pause)
+        sink->pause(sink->context, error->text, until_ns);
+    if (until_ns)
+        return -EAGAIN;
+    if (is_of_system(rc) && run->count.running) {
+        run->full_at = run->count.running;
+        return -EAGAIN;
+    }
+    return rc == -EAGAIN ? -ENOMEM : rc;
+}
+
 /* Returns 0; -EAGAIN: not now; else the job has failed. */
 static int try_start(struct run *run, struct job *job, struct tw_error *error)
 {
     const struct fan_opts *opts = run->opts;
     struct attempt *attempt = calloc(1, sizeof(*attempt));
     uint64_t until_ns = 0, now = tw_clock_ns();
-    int rc = attempt ? opts->transport->start(opts->transport_context, opts->command, job->host,
-                                              attempt, &until_ns, error)
-                     : -ENOMEM;
+    int rc;
 
+    job->attempt = attempt;
+    job->cause = CAUSE_NONE;
+    rc = attempt
+             ? opts->transport->start(opts->transport_context, opts->command, job, &until_ns, error)
+             : -ENOMEM;
     if (rc) {
         free(attempt);
-        run->not_before_ns = until_ns;
-        if (until_ns == 0 && is_of_system(rc) && run->count.running) {
-            run->full_at = run->count.running;
-            return -EAGAIN;
-        }
-        return until_ns ? -EAGAIN : rc == -EAGAIN ? -ENOMEM : rc;
+        job->attempt = NULL;
+        return not_started(run, rc, until_ns, error);
     }
     attempt->started_ns = now;
     attempt->end_ns = opts->command->connect_ns ? now + opts->command->connect_ns : TW_NEVER;
     if (!attempt->mark)
         begin_command(run, attempt, now);
-    job->attempt = attempt;
     job->state = JOB_RUNNING;
     job->attempts++;
     run->running[run->count.running++] = job;
@@ -346,6 +362,19 @@ static bool has_room(const struct run *run)
            (run->full_at == 0 || run->count.running < run->full_at);
 }
 
+static void fail_to_start(struct run *run, struct job *job, const char *why, uint64_t now)
+{
+    enum fan_cause cause = job->cause ? job->cause : CAUSE_START;
+
+    job->attempts++;
+    if (cause_is_of_connect(cause) && job->attempts <= run->opts->retry) {
+        run->count.waiting--;
+        put_off(run, job, now);
+    } else {
+        finish_unstarted(run, job, cause, why);
+    }
+}
+
 static void fill_window(struct run *run)
 {
     const struct fan_sink *sink = run->opts->sink;
@@ -365,10 +394,8 @@ static void fill_window(struct run *run)
         if (rc == -EAGAIN)
             return;
         leave_queue(run, job);
-        if (rc) {
-            job->attempts++;
-            finish_unstarted(run, job, CAUSE_START, error.text[0] ? error.text : strerror(-rc));
-        }
+        if (rc)
+            fail_to_start(run, job, error.text[0] ? error.text : strerror(-rc), now);
     }
 }
 
@@ -434,8 +461,6 @@ static uint64_t look_after(struct run *run, uint64_t now)
         next = run->deadline_ns;
     if (run->again && has_room(run) && run->again->due_ns < next)
         next = run->again->due_ns;
-    if (run->not_before_ns > now && run->not_before_ns < next)
-        next = run->not_before_ns;
     return next;
 }
 
@@ -466,6 +491,8 @@ static void turn(struct run *run)
     check_stop(run, now);
     next = look_after(run, now);
     fill_window(run);
+    if (run->not_before_ns > now && run->not_before_ns < next)
+        next = run->not_before_ns;
     if (sink->tick)
         sink->tick(sink->context, &run->count);
     if (run->count.running + run->count.waiting == 0)

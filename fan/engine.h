@@ -32,6 +32,8 @@ struct fan_sink {
                  size_t len);
     /* Nothing more will come of it. */
     void (*done)(void *context, struct job *job);
+    /* Nothing can be started before a time (TW_NEVER: before one of them has ended), and why. */
+    void (*pause)(void *context, const char *why, uint64_t until_ns);
     /* Ten times a second and more. */
     void (*tick)(void *context, const struct fan_count *count);
 };

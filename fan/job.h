@@ -15,6 +15,7 @@
 
 #include "cause.h"
 #include "hosts.h"
+#include "mark.h"
 #include "tidewait/error.h"
 
 enum fan_stream { STREAM_OUT, STREAM_ERR, STREAMS };
@@ -71,13 +72,15 @@ struct fan_command {
 /* A way to the hosts. Const tables; what one needs is in `context`. */
 struct transport {
     const char *name;
-    /* Starts an attempt: fills in the child and its pipes (child_start() does), and mark. Returns
-     * 0; -EAGAIN when nothing may be started before *until_ns; else -errno with *error. */
-    int (*start)(void *context, const struct fan_command *command, const struct host *host,
-                 struct attempt *attempt, uint64_t *until_ns, struct tw_error *error);
+    /* Starts the attempt of a job: fills in the child and its pipes (child_start() does), and mark.
+     * Returns 0; -EAGAIN when nothing may be started before *until_ns (TW_NEVER: before another one
+     * has ended), with why in *error if that is worth telling; else -errno with *error, and the
+     * cause in the job unless it is CAUSE_START. */
+    int (*start)(void *context, const struct fan_command *command, struct job *job,
+                 uint64_t *until_ns, struct tw_error *error);
     /* The child has ended by itself, or was ended (attempt->ended). job->exit and signal are set,
      * and cause as they say; may be put right. NULL: nothing to do. Called once a start. */
-    void (*ended)(void *context, struct job *job, struct attempt *attempt);
+    void (*ended)(void *context, struct job *job);
 };
 
 /* A command on this machine, once for each host. The context is a struct local_way. */
@@ -89,9 +92,9 @@ extern const struct transport transport_local;
 
 /* The system's ssh. The context is a struct ssh_way. */
 struct ssh_way {
-    char mark[48]; /* made by ssh_way_init() */
-    bool plain;    /* the command as it is, without the shell around it that ends it with the
-                    * connection and tells when it begins */
+    char mark[MARK_MAX];
+    bool plain; /* the command as it is, without the shell around it that ends it with the
+                 * connection and tells when it begins */
 };
 extern const struct transport transport_ssh;
 void ssh_way_init(struct ssh_way *way, bool plain);

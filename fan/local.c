@@ -4,11 +4,11 @@
 #include "job.h"
 #include "quote.h"
 
-static int start(void *context, const struct fan_command *command, const struct host *host,
-                 struct attempt *attempt, uint64_t *until_ns, struct tw_error *error)
+static int start(void *context, const struct fan_command *command, struct job *job,
+                 uint64_t *until_ns, struct tw_error *error)
 {
     const struct local_way *way = context;
-    char *line = quote_fill(way->line ? way->line : command->text, host, command->user,
+    char *line = quote_fill(way->line ? way->line : command->text, job->host, command->user,
                             way->line ? command->text : NULL);
     char sh[] = "sh", flag[] = "-c";
     char *argv[] = {sh, flag, line, NULL};
@@ -17,7 +17,7 @@ static int start(void *context, const struct fan_command *command, const struct 
     (void)until_ns;
     if (!line)
         return tw_error_set(error, ENOMEM, "no memory");
-    rc = child_start(attempt, argv, child_input_of(command, host), command->input, error);
+    rc = child_start(job->attempt, argv, child_input_of(command, job->host), command->input, error);
     free(line);
     return rc;
 }

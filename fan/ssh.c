@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "job.h"
 #include "quote.h"
@@ -30,12 +29,8 @@ static const char on_input[] =
 
 void ssh_way_init(struct ssh_way *way, bool plain)
 {
-    uint64_t number = 0;
-
-    if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
-        number = tw_clock_ns();
     way->plain = plain;
-    snprintf(way->mark, sizeof(way->mark), "tidewait-%016llx", (unsigned long long)number);
+    mark_make(way->mark);
 }
 
 /* What is given to ssh as the command. */
@@ -86,26 +81,27 @@ static int run(const struct fan_command *command, const struct host *host, struc
     return child_start(attempt, (char *const *)argv, kind, command->input, error);
 }
 
-static int start(void *context, const struct fan_command *command, const struct host *host,
-                 struct attempt *attempt, uint64_t *until_ns, struct tw_error *error)
+static int start(void *context, const struct fan_command *command, struct job *job,
+                 uint64_t *until_ns, struct tw_error *error)
 {
     const struct ssh_way *way = context;
-    bool has_input = child_input_of(command, host) == CHILD_FILE;
+    bool has_input = child_input_of(command, job->host) == CHILD_FILE;
     char *line = wrap(way, command->text, has_input);
     int rc;
 
     (void)until_ns;
     if (!line)
         return tw_error_set(error, ENOMEM, "no memory");
-    rc = run(command, host, attempt, line, error, !way->plain);
+    rc = run(command, job->host, job->attempt, line, error, !way->plain);
     free(line);
-    attempt->mark = way->plain ? NULL : way->mark;
+    job->attempt->mark = way->plain ? NULL : way->mark;
     return rc;
 }
 
 /* 255 is ssh's own failure, or the command's exit status. */
-static void ended(void *context, struct job *job, struct attempt *attempt)
+static void ended(void *context, struct job *job)
 {
+    const struct attempt *attempt = job->attempt;
     const struct ssh_way *way = context;
     const char *line = attempt->words;
     size_t len = attempt->word_len;
