@@ -12,6 +12,7 @@
 #include "fan_out.h"
 #include "fan_progress.h"
 #include "fan_report.h"
+#include "fan_way.h"
 #include "tidewait/clock.h"
 
 /* Exit status that -S counts for a host that has none, as ssh has for itself. */
@@ -39,14 +40,18 @@ static const struct option_row fan_options[] = {
     {.name = "user", .letter = 'l', .metavar = "NAME", .parse = option_text, .offset = FIELD(user),
      .help = "The user there, for hosts that name none."},
     {.name = "via", .metavar = "WAY", .parse = option_choice, .offset = FIELD(via),
-     .choices = "ssh|local", .preset = "ssh",
-     .help = "ssh: the ssh of this system; local: a command here for each host."},
+     .choices = "ssh|local|rsh", .preset = "ssh",
+     .help = "ssh: the ssh of this system; local: a command here for each host; rsh: from reserved "
+             "ports, neither private nor authenticated."},
     {.name = "template", .metavar = "TEXT", .parse = option_text, .offset = FIELD(template),
      .help = "With --via local: a line for sh, in which {host}, {user}, {port} and {command} are "
              "replaced."},
+    {.name = "ports", .metavar = "RANGE", .parse = option_text, .offset = FIELD(ports),
+     .help = "With --via rsh: the reserved ports to use, 512:1023 at most; default: those of them "
+             "that no service has by name."},
     {.name = "plain", .parse = option_flag, .offset = FIELD(plain),
-     .help = "With --via ssh: give the command as it is, without the sh around it that ends it "
-             "with the connection."},
+     .help = "With --via ssh and rsh: give the command as it is, without the sh around it that "
+             "ends it with the connection, or tells its exit status."},
     {.name = "connect-timeout", .letter = 't', .metavar = "TIME", .parse = option_time,
      .offset = FIELD(connect_ns), .preset = "10s",
      .help = "Give a host up that is not connected by then; 0: never."},
@@ -89,7 +94,7 @@ static const struct option_row fan_options[] = {
 static int complain(const struct tw_error *error)
 {
     fprintf(stderr, "tidewait fan: %s\n", error->text);
-    return error->code == ENOMEM ? EXIT_OURS : EXIT_USAGE;
+    return error->code == ENOMEM ? EXIT_OURS : error->code == EACCES ? EXIT_DENIED : EXIT_USAGE;
 }
 
 /* --- checks ----------------------------------------------------------------------------------- */
@@ -134,18 +139,11 @@ static int check(const struct fan_config *config, int operands, char **operand,
                  struct tw_error *error)
 {
     const char *wrong = config->user ? host_user_wrong(tw_view_of(config->user)) : NULL;
-    int rc = check_modes(config, error);
 
-    if (rc)
-        return rc;
+    if (check_modes(config, error) || fan_way_check(config, error))
+        return -EINVAL;
     if (wrong)
         return tw_error_set(error, EINVAL, "--user '%.60s': %s", config->user, wrong);
-    if (config->template && config->via != VIA_LOCAL)
-        return tw_error_set(error, EINVAL, "--template goes with --via local only");
-    if (config->template && !strstr(config->template, "{command}"))
-        return tw_error_set(error, EINVAL, "--template '%.60s' has no {command}", config->template);
-    if (config->plain && config->via != VIA_SSH)
-        return tw_error_set(error, EINVAL, "--plain goes with --via ssh only");
     if (config->input != INPUT_NONE && reads_hosts(config))
         return tw_error_set(error, EINVAL,
                             "standard input is the list of hosts: --stdin cannot give it away");
@@ -165,10 +163,10 @@ struct fan_job {
     struct job *jobs;
     char *line;
     struct fan_command command;
-    struct ssh_way ssh;
-    struct local_way local;
+    struct fan_way way;
     struct fan_out out;
     struct fan_progress progress;
+    bool paused; /* and it was told */
 };
 
 /* The words with blanks between them, as ssh does it. */
@@ -212,14 +210,25 @@ static int open_input(int *input, struct tw_error *error)
     return 0;
 }
 
-/* The window that the limit of descriptors allows, which is raised as far as it may be. */
-static unsigned window_of(const struct fan_config *config, size_t hosts)
+/* The window that the ports and the limit of descriptors allow, which is raised as far as it may
+ * be. */
+static unsigned window_of(const struct fan_job *job)
 {
-    unsigned each = FAN_DESCRIPTORS_JOB + (config->folder ? STREAMS : 0);
+    const struct fan_config *config = job->config;
+    unsigned each = job->way.descriptors + (config->folder ? STREAMS : 0);
+    size_t hosts = job->hosts.count;
     unsigned window = (unsigned)(config->window < hosts ? config->window : hosts);
-    rlim_t wanted = (rlim_t)window * each + DESCRIPTORS_OURS;
+    rlim_t wanted;
     struct rlimit limit;
 
+    if (job->way.window && job->way.window < window) {
+        window = job->way.window;
+        fprintf(stderr,
+                "tidewait fan: only %u hosts at a time: each needs a reserved port of its "
+                "own for stderr\n",
+                window);
+    }
+    wanted = (rlim_t)window * each + DESCRIPTORS_OURS;
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
         return window;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
@@ -271,6 +280,18 @@ static void on_data(void *context, struct job *one, enum fan_stream stream, cons
 static void on_done(void *context, struct job *one)
 {
     fan_out_done(&((struct fan_job *)context)->out, one);
+}
+
+/* Once is enough. */
+static void on_pause(void *context, const char *why, uint64_t until_ns)
+{
+    struct fan_job *job = context;
+    uint64_t now = tw_clock_ns();
+
+    if (!job->paused && !job->config->quiet)
+        fprintf(stderr, "tidewait fan: waiting up to %.0f s for a port: %s\n",
+                until_ns > now ? (double)(until_ns - now) / 1e9 : 0.0, why);
+    job->paused = true;
 }
 
 static void on_tick(void *context, const struct fan_count *count)
@@ -344,12 +365,12 @@ static int exit_code(const struct fan_job *job)
 static int run(struct fan_job *job, atomic_int *stop, struct tw_error *error)
 {
     const struct fan_config *config = job->config;
-    const struct fan_sink sink = {job, on_begin, on_data, on_done, NULL, on_tick};
+    const struct fan_sink sink = {job, on_begin, on_data, on_done, on_pause, on_tick};
     const struct fan_opts opts = {
-        .transport = config->via == VIA_LOCAL ? &transport_local : &transport_ssh,
-        .transport_context = config->via == VIA_LOCAL ? (void *)&job->local : (void *)&job->ssh,
+        .transport = job->way.transport,
+        .transport_context = job->way.context,
         .command = &job->command,
-        .window = window_of(config, job->hosts.count),
+        .window = window_of(job),
         .retry = (unsigned)config->retry,
         .command_ns = config->command_ns,
         .deadline_ns = config->deadline_ns,
@@ -359,8 +380,6 @@ static int run(struct fan_job *job, atomic_int *stop, struct tw_error *error)
     uint64_t begin = tw_clock_ns();
     int rc;
 
-    ssh_way_init(&job->ssh, config->plain);
-    job->local.line = config->template;
     fan_progress_init(&job->progress, &job->out, job->jobs, stop);
     rc = fan_run(&opts, &job->hosts, job->jobs, error);
     if (rc)
@@ -380,11 +399,13 @@ static int run_fan(const void *argument, int operands, char **operand)
     int code;
 
     if (check(argument, operands, operand, &error) || prepare(&job, operands, operand, &error) ||
+        fan_way_init(&job.way, argument, &job.hosts, &error) ||
         fan_out_init(&job.out, argument, &stop, &error) || run(&job, &stop, &error))
         code = complain(&error);
     else
         code = exit_code(&job);
     fan_out_fini(&job.out);
+    fan_way_fini(&job.way);
     fan_fini(job.jobs, job.hosts.count);
     free(job.jobs);
     free(job.line);
@@ -398,7 +419,7 @@ static int run_fan(const void *argument, int operands, char **operand)
 const struct command command_fan = {
     .name = "fan",
     .operands = "-- COMMAND...",
-    .summary = "Run one command on many hosts, by ssh or locally, on few connections.",
+    .summary = "Run one command on many hosts, by ssh, rsh or locally, on few ports.",
     .details =
         "Exit status: 0 the command succeeded everywhere; 5 some hosts failed, or the output\n"
         "could not be written; 2 bad input; with -S the largest exit status of the commands.\n",

@@ -11,14 +11,14 @@
 #include "options.h"
 
 /* In the order of their words in the option table. */
-enum fan_via { VIA_SSH, VIA_LOCAL };
+enum fan_via { VIA_SSH, VIA_LOCAL, VIA_RSH };
 enum fan_input { INPUT_NONE, INPUT_ONE, INPUT_ALL };
 
 struct fan_config {
     struct option_list hosts, hostfiles, exclude;
     uint64_t window, retry, keep;
     uint64_t connect_ns, command_ns, deadline_ns;
-    const char *user, *template, *folder, *keys;
+    const char *user, *template, *ports, *folder, *keys;
     int via, input; /* the enums */
     bool plain, gather, diff, json, json_lines, no_prefix, largest, quiet;
 };

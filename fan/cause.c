@@ -1,5 +1,6 @@
 #include "cause.h"
 
+#include <errno.h>
 #include <string.h>
 
 const char *const cause_names[CAUSES] = {
@@ -99,4 +100,38 @@ bool cause_is_lost(const char *text, size_t text_len)
         if (memmem(text, text_len, broke[i], strlen(broke[i])))
             return true;
     return false;
+}
+
+enum fan_cause cause_of_rshd(const char *line)
+{
+    /* netkit's, rsh-redone's and the BSDs' words. */
+    static const char *const denied[] = {"ermission denied", "ogin incorrect", "uthentication",
+                                         "illegal port",     "ccount expired", "assword"};
+
+    for (size_t i = 0; i < sizeof(denied) / sizeof(denied[0]); i++)
+        if (strstr(line, denied[i]))
+            return CAUSE_AUTHENTICATION;
+    return CAUSE_CONNECT;
+}
+
+enum fan_cause cause_of_errno(int code, enum fan_cause other)
+{
+    switch (code) {
+    case ECONNREFUSED:
+        return CAUSE_REFUSED;
+    case ETIMEDOUT:
+        return CAUSE_TIMEOUT;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+        return CAUSE_UNREACHABLE;
+    case EADDRNOTAVAIL:
+    case EADDRINUSE:
+        return CAUSE_ADDRESS;
+    case ECONNRESET:
+    case EPIPE:
+        return CAUSE_CLOSED;
+    default:
+        return other;
+    }
 }

@@ -40,4 +40,10 @@ enum fan_cause cause_of_ssh(const char *text, size_t text_len, const char **line
 /* The same for a connection that broke while the command ran. */
 bool cause_is_lost(const char *text, size_t text_len);
 
+/* What rshd meant by the line with which it refuses. */
+enum fan_cause cause_of_rshd(const char *line);
+
+/* Of a call that failed; `other` when the errno does not tell. */
+enum fan_cause cause_of_errno(int code, enum fan_cause other);
+
 #endif

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "job.h"
 #include "tidewait/text.h"
+
+#define CHILD_FDS_MAX (3 + CHILD_CALL_FDS)
 
 enum child_input child_input_of(const struct fan_command *command, const struct host *host)
 {
@@ -61,7 +64,11 @@ static int open_input(struct attempt *attempt, enum child_input kind, int input,
 
 static int open_pipes(struct attempt *attempt, enum child_input kind, int input, struct ends *ends)
 {
-    int rc = open_input(attempt, kind, input, &ends->fds[0]);
+    int rc;
+
+    *ends = (struct ends){{-1, -1, -1}};
+    attempt->process = attempt->leash = attempt->pipes[0] = attempt->pipes[1] = -1;
+    rc = open_input(attempt, kind, input, &ends->fds[0]);
 
     for (int i = 0; rc == 0 && i < STREAMS; i++) {
         int pipes[2];
@@ -106,17 +113,49 @@ static int spawn(char *const argv[], const struct ends *ends, pid_t *pid)
     return -rc;
 }
 
-int child_start(struct attempt *attempt, char *const argv[], enum child_input kind, int input,
-                struct tw_error *error)
+/* In the child. The descriptors go out of the way first, so that none overwrites another. */
+static void take_descriptors(const struct ends *ends, const int *fds, int fd_count)
 {
-    struct ends ends = {{-1, -1, -1}};
-    int rc;
+    int away[CHILD_FDS_MAX], count = 3 + fd_count;
 
-    attempt->process = attempt->leash = attempt->pipes[0] = attempt->pipes[1] = -1;
-    rc = open_pipes(attempt, kind, input, &ends);
-    if (rc == 0)
-        rc = spawn(argv, &ends, &attempt->pid);
-    close_all(ends.fds, 3);
+    for (int i = 0; i < count; i++)
+        away[i] = fcntl(i < 3 ? ends->fds[i] : fds[i - 3], F_DUPFD, CHILD_FDS_MAX);
+    for (int i = 0; i < count; i++)
+        if (dup2(away[i], i) < 0)
+            _exit(255);
+    close_range((unsigned)count, ~0u, 0);
+}
+
+static int call(int (*body)(void *), void *context, const struct ends *ends, const int *fds,
+                int fd_count, pid_t *pid)
+{
+    static const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD, SIGWINCH};
+    pid_t parent = getpid();
+    sigset_t all, before;
+
+    /* None of our handlers runs in the child. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    *pid = fork();
+    if (*pid == 0) {
+        for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
+            signal(handled[i], SIG_DFL);
+        sigemptyset(&all);
+        sigprocmask(SIG_SETMASK, &all, NULL);
+        setsid();
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != parent)
+            _exit(255);
+        take_descriptors(ends, fds, fd_count);
+        _exit(body(context));
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return *pid < 0 ? -errno : 0;
+}
+
+/* Watches the child that was made, or was not. */
+static int watch(struct attempt *attempt, int rc, const char *name, struct tw_error *error)
+{
     if (rc == 0) {
         attempt->process = (int)syscall(SYS_pidfd_open, attempt->pid, 0);
         rc = attempt->process < 0 ? -errno : 0;
@@ -130,5 +169,29 @@ int child_start(struct attempt *attempt, char *const argv[], enum child_input ki
         return 0;
     close_all(attempt->pipes, STREAMS);
     close_all(&attempt->leash, 1);
-    return tw_error_set(error, -rc, "cannot run %.60s: %s", argv[0], strerror(-rc));
+    return tw_error_set(error, -rc, "cannot run %.60s: %s", name, strerror(-rc));
+}
+
+int child_start(struct attempt *attempt, char *const argv[], enum child_input kind, int input,
+                struct tw_error *error)
+{
+    struct ends ends;
+    int rc = open_pipes(attempt, kind, input, &ends);
+
+    if (rc == 0)
+        rc = spawn(argv, &ends, &attempt->pid);
+    close_all(ends.fds, 3);
+    return watch(attempt, rc, argv[0], error);
+}
+
+int child_call(struct attempt *attempt, int (*body)(void *), void *context, const int *fds,
+               int fd_count, enum child_input kind, int input, struct tw_error *error)
+{
+    struct ends ends;
+    int rc = open_pipes(attempt, kind, input, &ends);
+
+    if (rc == 0)
+        rc = call(body, context, &ends, fds, fd_count, &attempt->pid);
+    close_all(ends.fds, 3);
+    return watch(attempt, rc, "a process of ours", error);
 }

@@ -106,6 +106,13 @@ enum child_input { CHILD_NO_INPUT, CHILD_LEASH, CHILD_FILE };
 int child_start(struct attempt *attempt, char *const argv[], enum child_input kind, int input,
                 struct tw_error *error);
 
+/* The same without another program: body(context) is called in the child, which has `fds` as 3, 4
+ * and so on and no other descriptors of ours, and is told by SIGTERM when we die. It may use what
+ * is safe in a signal handler, and ends with what body returns. */
+#define CHILD_CALL_FDS 2 /* at most */
+int child_call(struct attempt *attempt, int (*body)(void *), void *context, const int *fds,
+               int fd_count, enum child_input kind, int input, struct tw_error *error);
+
 /* The input that a host has of a command. */
 enum child_input child_input_of(const struct fan_command *command, const struct host *host);
 

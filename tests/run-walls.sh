@@ -23,7 +23,7 @@ lib/verdict|-ledger.h -socket.h -tuple.h -counters.h|lib/verdict lib/base|*|spea
 lib/socket|$base ledger.h socket.h tuple.h|lib/socket lib/ledger lib/base|*|speak exit
 plan|limits.h error.h parse.h ports.h|plan|$pure stdio.h|speak exit
 tune|*|tune plan|*|speak exit
-fan|*|fan|*|speak exit
+fan|*|fan|*|speak
 load|*|load record plan|*|
 lab|*|lab|*|speak
 record|$base counters.h|record|-sys/socket.h|speak

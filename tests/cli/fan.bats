@@ -98,6 +98,12 @@ ssh|local               | -w a --via telnet
 --user needs            | -w a --user=
 has no {command}        | -w a --template echo
 --plain goes            | -w a --plain
+--ports goes            | -w a --ports 600:700
+'x' is not a number      | -w a --via rsh --ports x
+512 to 1023 only        | -w a --via rsh --ports 500:600
+512 to 1023 only        | -w a --via rsh --ports 1000:1024
+needs two               | -w a --via rsh --ports 600
+lacks a number          | -w a --via rsh --ports 600:
 exclude each other      | -w a -b --json
 exclude each other      | -w a --diff --fold x
 exclude each other      | -w a --json --json-lines
