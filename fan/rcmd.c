@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mark.h"
 #include "tidewait/clock.h"
 
 #define FAILED     255 /* exit status of the child without one of the command */
@@ -34,6 +35,7 @@ struct talk {
     bool input_open;       /* there may be more for the command */
     char input[PIECE];     /* on its way to the command */
     size_t input_len;
+    char status_mark[MARK_MAX + 1]; /* the exit status stands behind it */
     char held[HELD_MAX + PIECE]; /* stderr that may be the beginning of a mark, and a new piece */
     size_t held_len;
     int status;      /* exit status of the command; -1: not told yet */
@@ -65,10 +67,10 @@ static bool fail(struct talk *talk, enum fan_cause cause, const char *format, ..
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(text, sizeof(text) - 1, format, arguments);
+    vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    strcat(text, "\n");
     put(STDERR_FILENO, text, strlen(text));
+    put(STDERR_FILENO, "\n", 1);
     talk->rcmd->cause = cause;
     return false;
 }
@@ -248,9 +250,9 @@ static bool take_status(struct talk *talk, const char *at, size_t mark_len)
     size_t before = (size_t)(at - talk->held);
     const char *end = memchr(at, '\n', talk->held_len - before);
 
-    if (!end || at[mark_len] != ':')
+    if (!end)
         return false;
-    talk->status = atoi(at + mark_len + 1) & 255;
+    talk->status = (int)strtol(at + mark_len, NULL, 10) & 255;
     put(STDERR_FILENO, talk->held, before);
     talk->held_len -= (size_t)(end + 1 - talk->held);
     memmove(talk->held, end + 1, talk->held_len);
@@ -261,7 +263,7 @@ static bool take_status(struct talk *talk, const char *at, size_t mark_len)
  * as long as more can come. */
 static bool pass_stderr(struct talk *talk, bool more)
 {
-    const char *mark = talk->rcmd->mark;
+    const char *mark = talk->status_mark;
     size_t mark_len = strlen(mark), keep, ready;
     const char *at;
     bool passed;
@@ -411,6 +413,7 @@ int rcmd_run(void *context)
     struct rcmd *rcmd = context;
 
     talk = (struct talk){.rcmd = rcmd, .second = -1, .first_open = true, .status = -1};
+    snprintf(talk.status_mark, sizeof(talk.status_mark), "%s:", rcmd->mark);
     rcmd->cause = CAUSE_CLOSED; /* should we be killed before we know better */
     catch_signals(&talk);
     if (!begin(&talk))
