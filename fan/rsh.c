@@ -46,7 +46,7 @@ struct rsh_way {
     struct place *places; /* of each host */
     void *lanes;          /* tsearch(3): the first place of each lane */
     struct tw_ledger *sources, *listeners;
-    unsigned source_count, listener_count;
+    unsigned listener_count;
 };
 
 /* An attempt. In memory that the child shares. */
@@ -200,41 +200,41 @@ static int check_privilege(uint16_t port, struct tw_error *error)
 static int share_out(struct rsh_way *way, const struct rsh_opts *opts, struct tw_error *error)
 {
     uint16_t ports[RCMD_PORT_LAST - RCMD_PORT_FIRST + 1];
-    unsigned count = (unsigned)tw_ports_count(opts->ports);
+    unsigned count = (unsigned)tw_ports_count(opts->ports), sources = count < 8 ? 1 : count / 4;
     int rc;
 
     tw_ports_list(opts->ports, ports);
     rc = check_privilege(ports[0], error);
     if (rc)
         return rc;
-    way->source_count = count < 8 ? 1 : count / 4;
-    way->listener_count = count - way->source_count;
-    way->sources = new_ledger(ports + way->listener_count, way->source_count, opts->hosts->count,
-                              opts->takeover, error);
+    way->listener_count = count - sources;
+    way->sources =
+        new_ledger(ports + way->listener_count, sources, opts->hosts->count, opts->takeover, error);
     way->listeners =
         way->sources ? new_ledger(ports, way->listener_count, 1, opts->takeover, error) : NULL;
     return way->listeners ? 0 : -error->code;
 }
 
-/* Why there is none. A wait for one of our own to end is nothing to tell. */
-static int tell_wait(const struct rsh_way *way, const struct place *place, uint64_t until_ns,
+/* Why none of the ports of a ledger is safe yet. That one of our own has to end or to rest for a
+ * millisecond is nothing to tell. `place` is for source ports. */
+static int tell_wait(const struct tw_ledger *ledger, const struct place *place, uint64_t until_ns,
                      struct tw_error *error)
 {
     char to[TW_ENDPOINT_TEXT_MAX];
+    struct tw_ledger_count count;
 
     error->text[0] = 0;
     if (until_ns == TW_NEVER)
         return -EAGAIN;
-    if (!place)
-        return tw_error_set(error, EAGAIN, "other programs hold the reserved ports");
-    tw_endpoint_format(&place->to, to);
-    if (tw_ledger_takes_over(way->sources, place->lane))
-        return tw_error_set(error, EAGAIN, "other programs hold the %u source ports to %s",
-                            way->source_count, to);
-    return tw_error_set(error, EAGAIN,
-                        "the %u source ports to %s are in TIME_WAIT: our end closed first, and "
-                        "without TCP timestamps the kernel lets nobody have them before",
-                        way->source_count, to);
+    tw_ledger_count(ledger, &count);
+    if (place && !tw_ledger_takes_over(ledger, place->lane))
+        return tw_error_set(error, EAGAIN,
+                            "the source ports to %s are in TIME_WAIT: our end closed first, and "
+                            "without TCP timestamps at both ends they cannot be taken over",
+                            tw_endpoint_format(&place->to, to));
+    if (count.aside)
+        return tw_error_set(error, EAGAIN, "other programs hold reserved ports");
+    return -EAGAIN;
 }
 
 /* The first connection, on its way. Returns the descriptor, -EAGAIN or another -errno. */
@@ -249,7 +249,7 @@ static int open_first(struct rsh_way *way, struct job *job, const struct place *
         int rc = tw_ledger_take(way->sources, place->lane, tw_clock_ns(), tuple, until_ns), fd;
 
         if (rc == -EAGAIN)
-            return tell_wait(way, place, *until_ns, error);
+            return tell_wait(way->sources, place, *until_ns, error);
         if (rc)
             return tw_error_set(error, -rc, "no memory");
         tw_endpoint_set_port(&from, tuple->port);
@@ -288,7 +288,7 @@ static int open_listener(struct rsh_way *way, struct job *job, int first, struct
         int rc = tw_ledger_take(way->listeners, 0, tw_clock_ns(), tuple, until_ns);
 
         if (rc == -EAGAIN)
-            return tell_wait(way, NULL, *until_ns, error);
+            return tell_wait(way->listeners, NULL, *until_ns, error);
         if (rc)
             return tw_error_set(error, -rc, "no memory");
         tw_endpoint_set_port(&at, tuple->port);
