@@ -50,6 +50,22 @@ none_open() { [ "$(open_sockets)" -eq 0 ]; }
   same python3 "$net_files/exec_misuse.py" "$server6" 80
 }
 
+@test "the same on loopback, with so few ports that each is taken over, and closes watched" {
+  sysctl_of client net/ipv4/ip_local_port_range "30000 39999"
+  in_client python3 "$net_files/exec_loopback.py"
+  limit=110 in_client "$TIDEWAIT" exec -q --ports 30000-30499 --wait 5s --json --log "$BATS_TEST_TMPDIR/log" -- \
+    python3 "$net_files/exec_loopback.py"
+  cat "$BATS_TEST_TMPDIR/log"
+  grep -q '"avoided":[1-9]' "$BATS_TEST_TMPDIR/log"
+}
+
+@test "without its file nothing is done at all" {
+  sysctl_of client net/ipv4/ip_local_port_range "30000 39999"
+  in_client "$TIDEWAIT" exec -q --json --log "$BATS_TEST_TMPDIR/log" -- \
+    env TIDEWAIT_SHIM=/nowhere python3 "$net_files/exec_loopback.py"
+  grep -q '"connects":0,' "$BATS_TEST_TMPDIR/log"
+}
+
 @test "what cannot be waited for is told at once" {
   # All ports used once, then no descriptor for a look at them, or no way there.
   sysctl_of client net/ipv4/ip_local_port_range "32768 32787"

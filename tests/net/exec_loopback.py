@@ -1,5 +1,5 @@
-"""What programs do with sockets and processes; under the shim all must end as without.  Loopback, in a
-network of its own (shim.bats).  Prints what is not as it should be, and exits 1."""
+"""What programs do with sockets and processes; under `tidewait exec` all must end as without.  Loopback, in a
+network of its own (exec_misuse.bats).  Prints what is not as it should be, and exits 1."""
 import errno
 import os
 import resource
