@@ -60,9 +60,10 @@ void exec_summary_text(const struct exec_summary *summary, FILE *out)
             counters[SHIM_LISTENS], plural(counters[SHIM_LISTENS]));
     fprintf(out,
             "tidewait: refusals: %" PRIu64 " avoided (own TIME_WAIT taken over), %" PRIu64
-            " waited out, %" PRIu64 " met (%" PRIu64 " explained); %" PRIu64 " port%s left aside\n",
+            " waited out, %" PRIu64 " met (%" PRIu64 " explained); %" PRIu64 " %s passed over\n",
             counters[SHIM_TAKEN_OVER], counters[SHIM_BIND_RETRIES], refused(summary),
-            summary->explained, counters[SHIM_PORT_TRIES], plural(counters[SHIM_PORT_TRIES]));
+            summary->explained, counters[SHIM_PORT_TRIES],
+            counters[SHIM_PORT_TRIES] == 1 ? "try" : "tries");
     if (summary->watched)
         fprintf(out,
                 "tidewait: closed first: %" PRIu64 " by the program, %" PRIu64
@@ -92,7 +93,7 @@ int exec_summary_json(const struct exec_summary *summary, FILE *out)
     set(&builder, object, "listens", count(counters[SHIM_LISTENS]));
     set(&builder, refusals, "avoided", count(counters[SHIM_TAKEN_OVER]));
     set(&builder, refusals, "bind_retries", count(counters[SHIM_BIND_RETRIES]));
-    set(&builder, refusals, "ports_aside", count(counters[SHIM_PORT_TRIES]));
+    set(&builder, refusals, "tries_passed_over", count(counters[SHIM_PORT_TRIES]));
     set(&builder, refusals, "connect", count(counters[SHIM_CONNECT_FAILED]));
     set(&builder, refusals, "bind", count(counters[SHIM_BIND_FAILED]));
     set(&builder, refusals, "explained", count(summary->explained));

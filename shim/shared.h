@@ -55,7 +55,7 @@ enum shim_takeover { SHIM_TAKEOVER_UNKNOWN, SHIM_TAKEOVER_YES, SHIM_TAKEOVER_NO 
 enum shim_counter {
     SHIM_CONNECTS,   /* connect() of TCP to an address, that a rule fits */
     SHIM_MANAGED,    /* of these with a port of ours */
-    SHIM_PORT_TRIES, /* ports that were looked at and left: taken, or refused by the kernel */
+    SHIM_PORT_TRIES, /* a port was passed over: taken, closing, or refused by the kernel */
     SHIM_TAKEN_OVER, /* connections in place of an own TIME_WAIT; left to itself the kernel refuses
                       * these, or waits 1 s where tcp_tw_reuse allows it */
     SHIM_CONNECT_FAILED, /* EADDRNOTAVAIL, EADDRINUSE, EACCES that the program got all the same */
