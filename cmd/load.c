@@ -108,6 +108,8 @@ static const struct option_row load_options[] = {
      .help = "Print errors only."},
     {.name = "verbose", .letter = 'v', .parse = option_flag, .offset = FIELD(verbose),
      .help = "Print the line of each second also where standard error is no terminal."},
+    {.name = "no-color", .parse = option_flag, .offset = FIELD(no_color),
+     .help = "No colour on a terminal; so does the variable NO_COLOR."},
     {.name = "netns", .letter = 'N', .metavar = "NAME", .parse = option_text,
      .offset = FIELD(netns),
      .help = "Run in this network namespace (of ip netns)."},
@@ -135,6 +137,11 @@ static int complain(const struct tw_error *error, int code)
 {
     fprintf(stderr, "tidewait load: %s\n", error->text);
     return code;
+}
+
+static bool use_color(const struct load_config *config, FILE *out)
+{
+    return isatty(fileno(out)) && !config->no_color && !getenv("NO_COLOR");
 }
 
 static FILE *open_output(const char *path, struct tw_error *error)
@@ -192,7 +199,7 @@ static void on_second(void *context, const struct second *second, const struct h
     if (session->live) {
         if (second->at_s % 20 == 0)
             report_second_head(stderr);
-        report_second(second, stderr);
+        report_second(second, use_color(session->config, stderr), stderr);
     }
     if (session->hdr) {
         session->hdr_lost |= report_hdr_interval(NULL, second->at_s, 1, total, session->hdr) != 0;
@@ -319,7 +326,8 @@ static int report(struct session *session, const struct run *run)
     int rc = session->missed_count ? EXIT_NO : EXIT_YES;
 
     if (!session->config->quiet) {
-        report_text(&workload, run, session->missed, session->missed_count, out);
+        report_text(&workload, run, session->missed, session->missed_count,
+                    use_color(session->config, out), out);
         explain_refusal(&session->workload, &run->tally, out);
     }
     if (session->json &&
@@ -327,7 +335,8 @@ static int report(struct session *session, const struct run *run)
         fprintf(stderr, "tidewait load: cannot write '%s': %s; the figures stand %s\n",
                 session->config->json, strerror(errno), session->config->quiet ? "below" : "above");
         if (session->config->quiet)
-            report_text(&workload, run, session->missed, session->missed_count, stderr);
+            report_text(&workload, run, session->missed, session->missed_count,
+                        use_color(session->config, stderr), stderr);
         rc = EXIT_PARTLY;
     }
     for (int i = 0; session->hdr && i < STAGES; i++)

@@ -36,7 +36,7 @@ struct load_config {
     const char *hdr;
     bool only_v4, only_v6;
     bool dry_run;
-    bool quiet, verbose;
+    bool quiet, verbose, no_color;
     const char *netns;
 };
 

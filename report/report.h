@@ -40,12 +40,12 @@ struct verdict_line {
 
 void report_budget_line(const struct budget *budget, FILE *out);
 
-/* The head of the table of seconds, and the line of one. */
+/* The head of the table of seconds, and the line of one; with colour errors are red. */
 void report_second_head(FILE *out);
-void report_second(const struct second *second, FILE *out);
+void report_second(const struct second *second, bool color, FILE *out);
 
 void report_text(const struct report_workload *workload, const struct run *run,
-                 const struct verdict_line *missed, size_t missed_count, FILE *out);
+                 const struct verdict_line *missed, size_t missed_count, bool color, FILE *out);
 
 /* Writes the object {"schema":"tidewait.run/1", ...}. Returns 0, -ENOMEM, or -EIO when out fails.
  */

@@ -51,8 +51,9 @@ void report_second_head(FILE *out)
             "in flight", "errors", "ports free", "cooling", "p50", "p99");
 }
 
-void report_second(const struct second *second, FILE *out)
+void report_second(const struct second *second, bool color, FILE *out)
 {
+    bool red = color && second->failed > 0;
     char offered[24] = "-", ports[24] = "-", cooling[24] = "-", p50[16] = "-", p99[16] = "-";
 
     if (second->target_per_s > 0)
@@ -65,10 +66,10 @@ void report_second(const struct second *second, FILE *out)
         snprintf(ports, sizeof(ports), "%llu", (unsigned long long)second->ports_free);
         snprintf(cooling, sizeof(cooling), "%llu", (unsigned long long)second->ports_cooling);
     }
-    fprintf(out, "%6u %10s %10llu %9llu %8llu %11s %9s %9s %9s%s\n", second->at_s + 1, offered,
+    fprintf(out, "%6u %10s %10llu %9llu %s%8llu%s %11s %9s %9s %9s%s\n", second->at_s + 1, offered,
             (unsigned long long)second->completed, (unsigned long long)second->in_flight,
-            (unsigned long long)second->failed, ports, cooling, p50, p99,
-            second->starved ? " (no port free)" : "");
+            red ? "\033[31m" : "", (unsigned long long)second->failed, red ? "\033[0m" : "", ports,
+            cooling, p50, p99, second->starved ? " (no port free)" : "");
 }
 
 static void print_counts(const struct run *run, FILE *out)
@@ -226,7 +227,7 @@ static void print_self(const struct report_workload *workload, const struct run 
 }
 
 void report_text(const struct report_workload *workload, const struct run *run,
-                 const struct verdict_line *missed, size_t missed_count, FILE *out)
+                 const struct verdict_line *missed, size_t missed_count, bool color, FILE *out)
 {
     fprintf(out, "%s, closed by %s, %s\n", workload->targets[0], workload->closing,
             workload->arrivals);
@@ -245,7 +246,8 @@ void report_text(const struct report_workload *workload, const struct run *run,
     else if (workload->peak)
         fprintf(out, "peak         no step was held\n");
     for (size_t i = 0; i < missed_count; i++)
-        fprintf(out, "missed       %s\n", missed[i].text);
+        fprintf(out, "%smissed%s       %s\n", color ? "\033[1;31m" : "", color ? "\033[0m" : "",
+                missed[i].text);
     if (run->budget.advice[0] &&
         (run->tally.port_waits.count || run->tally.failures[FAILURE_NOT_AVAILABLE_CONNECT]))
         fprintf(out, "advice       %s\n", run->budget.advice);

@@ -666,3 +666,28 @@ EOF
   run_load --threads 2 -c 32 --duration 2s $url
   expect 0 'completed > 1000' 'failed == 0' 'workload.threads == 2'
 }
+
+# on_terminal VAR=VALUE [OPTION]: a load that fails, on a terminal of its own; what it printed in terminal.
+on_terminal() {
+  in_client env "$1" script -qec \
+    "exec '$TIDEWAIT' load ${2-} --count 40 --fail-if 'errors>0' http://$server:81/" /dev/null \
+    </dev/null >"$BATS_TEST_TMPDIR/terminal" || true
+  cat "$BATS_TEST_TMPDIR/terminal"
+  grep -q 'errors>0' "$BATS_TEST_TMPDIR/terminal"
+}
+
+@test "errors and what was missed are coloured on a terminal alone, and neither with --no-color nor NO_COLOR" {
+  need script
+  local esc=$'\033'
+  unset NO_COLOR
+  on_terminal A=B
+  grep -Eq "${esc}\[31m +[0-9]+${esc}\[0m " "$BATS_TEST_TMPDIR/terminal"
+  grep -qF "${esc}[1;31mmissed${esc}[0m       --fail-if" "$BATS_TEST_TMPDIR/terminal"
+  on_terminal A=B --no-color
+  run ! grep -qF "$esc" "$BATS_TEST_TMPDIR/terminal"
+  on_terminal NO_COLOR=1
+  run ! grep -qF "$esc" "$BATS_TEST_TMPDIR/terminal"
+  run_load -v --count 40 --fail-if 'errors>0' http://$server:81/
+  grep -q 'errors>0' "$BATS_TEST_TMPDIR/out"
+  run ! grep -qF "$esc" "$BATS_TEST_TMPDIR/out" "$BATS_TEST_TMPDIR/err"
+}

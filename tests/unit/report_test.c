@@ -443,8 +443,8 @@ static char *text_of(const struct report_workload *of, const struct run *run, si
     assert_non_null(out);
     report_second_head(out);
     for (size_t i = 0; i < run->series_count; i++)
-        report_second(&run->series[i], out);
-    report_text(of, run, missed, misses, out);
+        report_second(&run->series[i], false, out);
+    report_text(of, run, missed, misses, false, out);
     assert_int_equal(fclose(out), 0);
     return text;
 }
