@@ -82,23 +82,44 @@ static int check_number(const struct setting *setting, struct tw_view text, uint
                            error);
 }
 
+/* Whether a text is so many words of digits alone. */
+static bool has_form(struct tw_view text, size_t least, size_t most)
+{
+    size_t count = 0;
+
+    while (text.len) {
+        struct tw_view word = cut_word(&text);
+
+        for (size_t i = 0; i < word.len; i++)
+            if (word.data[i] < '0' || word.data[i] > '9')
+                return false;
+        count++;
+    }
+    return count >= least && count <= most;
+}
+
 /* Several numbers with blanks between them. */
 static int check_numbers(const struct setting *setting, struct tw_view text, size_t least,
                          size_t most, struct tw_error *error)
 {
+    static const char *const forms[] = {
+        [SETTING_NUMBERS] = "three numbers with blanks between them, as in '4096 131072 6291456'",
+        [SETTING_RANGE] = "two numbers with a blank between them, as in '1024 65535'",
+        [SETTING_LIMIT] = "one number, or two with a blank between them, as in '1024 65535'",
+    };
     uint64_t numbers[NUMBERS_MAX] = {0};
     struct tw_view rest = text;
     size_t count = 0;
-    int rc;
 
-    for (; rest.len && count < most; count++) {
-        rc = check_number(setting, cut_word(&rest), &numbers[count], error);
+    if (!has_form(text, least, most))
+        return tw_error_set(error, EINVAL, "%s '%.*s' is not %s", setting->name, QUOTED(text),
+                            forms[setting->kind]);
+    for (; rest.len; count++) {
+        int rc = check_number(setting, cut_word(&rest), &numbers[count], error);
+
         if (rc)
             return rc;
     }
-    if (rest.len || count < least)
-        return tw_error_set(error, EINVAL, "%s '%.*s': %s%zu numbers with a blank between them",
-                            setting->name, QUOTED(text), least < most ? "up to " : "needs ", most);
     if (setting->kind != SETTING_NUMBERS && count == 2 && numbers[0] > numbers[1])
         return tw_error_set(error, EINVAL, "%s '%.*s': the first number is above the second",
                             setting->name, QUOTED(text));
