@@ -28,6 +28,15 @@ static struct tw_trial trial_of(const struct tw_question *question)
     };
 }
 
+/* Whether the question is about a bind(): that of a client too, which names its source port. */
+static bool is_tried(const struct tw_question *question)
+{
+    if (question->no_trial || question->bound)
+        return false;
+    return question->op == TW_OP_BIND ||
+           (question->op == TW_OP_CONNECT && tw_endpoint_port(&question->local));
+}
+
 static void try_it(struct draft *draft)
 {
     struct tw_verdict *verdict = &draft->verdict;
@@ -35,7 +44,7 @@ static void try_it(struct draft *draft)
     struct tw_error error = {0};
     int rc;
 
-    if (verdict->question.no_trial || verdict->question.bound || verdict->question.op != TW_OP_BIND)
+    if (!is_tried(&verdict->question))
         return;
     /* Beside a UDP socket that shares its port the trial would be given datagrams meant for it. */
     if (trial.protocol == IPPROTO_UDP && (trial.reuseaddr || trial.reuseport)) {

@@ -480,7 +480,7 @@ static int find_source(struct lane_case *lane)
     return -rc;
 }
 
-static int explain_no_source(struct lane_case *lane, int code)
+static int explain_no_source(struct lane_case *lane, int code, struct tw_error *error)
 {
     struct draft *draft = lane->draft;
     const char *to = endpoint_text(draft, &lane->destination), *address;
@@ -494,7 +494,7 @@ static int explain_no_source(struct lane_case *lane, int code)
     }
     if (lane->source.sa.sa_family) {
         draft->verdict.question.local = lane->source;
-        return verdict_bind(draft, NULL);
+        return verdict_bind(draft, error);
     }
     draft_answer(draft, TW_ANSWER_UNAVAILABLE, code, NULL);
     draft_summary(draft, "The kernel has no way to %s: %s.", to, strerrordesc_np(code));
@@ -546,7 +546,7 @@ int verdict_connect(struct draft *draft, struct tw_error *error)
     tw_limits_ephemeral(&lane.limits, &lane.ephemeral);
     code = find_source(&lane);
     if (code && code != EAGAIN)
-        return explain_no_source(&lane, code);
+        return explain_no_source(&lane, code, error);
     rc = look(&lane, error);
     if (rc == 0 && tw_endpoint_port(&lane.source)) {
         rc = explain_tuple(&lane, error);

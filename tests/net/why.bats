@@ -53,6 +53,8 @@ try() { script 180 python3 "$run_py" "$1"; }
 @test "connect: exhausted by time wait" { try connect.exhausted_by_time_wait; }
 @test "connect: partly filled" { try connect.partly_filled; }
 @test "connect: source address" { try connect.source_address; }
+@test "connect: source port of somebody else" { try connect.source_port_of_somebody_else; }
+@test "connect: no such device" { try connect.no_such_device; }
 @test "connect: bound before they connected" { try connect.bound_before_they_connected; }
 @test "connect: two sources" { try connect.two_sources; }
 @test "connect: ipv6" { try connect.ipv6; }

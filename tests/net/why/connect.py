@@ -1,8 +1,8 @@
 """`why --to`: how full the lane is, who fills it, and when it is free again."""
 import threading
 
-from causes_kit import abort, bound, connected, held, ip, ports, sysctl, tcp_states, try_connect, until
-from kit import ask, case, why
+from causes_kit import NOBODY, abort, bound, connected, held, ip, ports, sysctl, tcp_states, try_connect, until
+from kit import ask, case, need_user, why
 
 SERVER = "127.0.0.1:7000"
 
@@ -143,6 +143,37 @@ def source_address(world):
     ask("--to", SERVER, "--from", "10.9.9.9").expect(1, cause="address-not-local", errno="EADDRNOTAVAIL")
     ask("--to", SERVER, "--from", "10.9.9.9:30000").expect(1, cause="address-not-local")
     assert server != client
+
+
+@case()
+def source_port_of_somebody_else(world):
+    """The tuple is free; whether bind() says so is not guessed, but tried."""
+    need_user(NOBODY)
+    world.hold(SERVER, ra=True)
+    world.hold("127.0.0.1:30000", listening=False)
+    world.hold("127.0.0.1:30001", listening=False, ra=True)
+    world.hold("127.0.0.1:30002", udp=True)
+    lane = ("--to", SERVER, "--from")
+    ask(*lane, "127.0.0.1:30000").expect(1, cause="bound-not-listening", trial="EADDRINUSE")
+    ask(*lane, "127.0.0.1:30001").expect(0, answer="free", trial="succeeded")
+    ask(*lane, "127.0.0.1:30003").expect(0, answer="free", trial="succeeded")
+    ask(*lane, "127.0.0.1:30000", "--no-trial").expect(1, cause="bound-not-listening", trial=None)
+    # One who cannot see the options of the socket in the way.
+    ask(*lane, "127.0.0.1:30000", user=NOBODY).expect(1, cause="hidden-owner", trial="EADDRINUSE")
+    ask(*lane, "127.0.0.1:30001", user=NOBODY).expect(0, answer="free", trial="succeeded")
+    ask(*lane, "127.0.0.1:30001", "--no-trial", user=NOBODY).expect(1, cause="hidden-owner", trial=None)
+    assert try_connect(SERVER, "127.0.0.1:30000", ra=True) == "EADDRINUSE"
+    assert try_connect(SERVER, "127.0.0.1:30001", ra=True) is None
+    # One who has no such address; the port of a UDP client, who would be given the datagrams of others.
+    ask(*lane, "10.9.9.9:30000").expect(1, cause="address-not-local", trial="EADDRNOTAVAIL")
+    ask("--to", SERVER + "/udp", "--from", "127.0.0.1:30002").expect(1, cause="udp-bound", trial=None)
+
+
+@case()
+def no_such_device(_):
+    """Told also where the source address is not of this host."""
+    for source in ("10.9.9.9", "10.9.9.9:30000", "127.0.0.1:30000"):
+        why("--to", SERVER, "--from", source, "--device", "nosuch0").says("'nosuch0'", code=2, on="err")
 
 
 @case()
