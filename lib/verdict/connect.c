@@ -220,8 +220,6 @@ static void add_lane_remedies(struct lane_case *lane)
 {
     struct draft *draft = lane->draft;
     const struct tw_rules_lane *counts = &lane->lane;
-    unsigned first = lane->limits.port_first, last = lane->limits.port_last;
-    unsigned wide_first = first < 10000 ? first : 10000, wide_last = last < 60999 ? 60999 : last;
 
     draft_remedy(draft, "keep connections open and use them again", NULL, true,
                  "keep-alive or a pool of connections needs one port for many requests");
@@ -234,13 +232,7 @@ static void add_lane_remedies(struct lane_case *lane)
         draft_remedy(draft, "let the other end close first", NULL, true,
                      "TIME_WAIT stays with whoever closes first, and a server does not run out of "
                      "ports");
-    if (wide_first < first || wide_last > last)
-        draft_remedy(draft, "widen the range",
-                     draft_text(draft, "sysctl -w net.ipv4.ip_local_port_range='%u %u'", wide_first,
-                                wide_last),
-                     false,
-                     "services that listen on a port of the new range should be named in "
-                     "net.ipv4.ip_local_reserved_ports");
+    parts_widen_range(draft, &lane->limits);
     draft_remedy(draft, "use more addresses", NULL, true,
                  "each further source or destination address has as many ports again");
 }
@@ -451,10 +443,7 @@ static void explain_udp(struct lane_case *lane)
         draft_remedy(draft, "end the process that has most of them",
                      draft_text(draft, "kill %d", draft->verdict.holders[0].process.pid), false,
                      "its sockets are closed with it");
-    draft_remedy(draft, "widen the range", "sysctl -w net.ipv4.ip_local_port_range='10000 65535'",
-                 false,
-                 "services that listen on a port of the new range should be named in "
-                 "net.ipv4.ip_local_reserved_ports");
+    parts_widen_range(draft, &lane->limits);
 }
 
 /* --- the verdict ------------------------------------------------------------------------------ */

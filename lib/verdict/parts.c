@@ -5,7 +5,6 @@
 
 #include "owner.h"
 
-#include "tidewait/limits.h"
 #include "tidewait/namespaces.h"
 #include "tidewait/sockets.h"
 
@@ -21,6 +20,21 @@ void parts_ipv6_disabled(struct draft *draft, const char *address)
     draft_remedy(draft, "switch IPv6 on",
                  "sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0",
                  false, "interfaces get their IPv6 addresses back");
+}
+
+void parts_widen_range(struct draft *draft, const struct tw_limits *limits)
+{
+    unsigned first = limits->port_first, last = limits->port_last;
+    unsigned wide_first = first && first < 10000 ? first : 10000;
+    unsigned wide_last = last < 60999 ? 60999 : last;
+
+    if (wide_first < first || wide_last > last)
+        draft_remedy(draft, "widen the range",
+                     draft_text(draft, "sysctl -w net.ipv4.ip_local_port_range='%u %u'", wide_first,
+                                wide_last),
+                     false,
+                     "services that listen on a port of the new range should be named in "
+                     "net.ipv4.ip_local_reserved_ports");
 }
 
 void parts_autobind(struct draft *draft)
@@ -44,10 +58,7 @@ void parts_autobind(struct draft *draft)
                  "port at connect()");
     draft_remedy(draft, "see who has them", "tidewait ls --by holder", true,
                  "one program usually has most of them");
-    draft_remedy(draft, "widen the range", "sysctl -w net.ipv4.ip_local_port_range='10000 65535'",
-                 false,
-                 "services that listen on a port of the new range should be named in "
-                 "net.ipv4.ip_local_reserved_ports");
+    parts_widen_range(draft, &limits);
 }
 
 /* --- other network namespaces ------------------------------------------------------------------

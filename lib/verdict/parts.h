@@ -6,6 +6,8 @@
 
 #include "draft.h"
 
+#include "tidewait/limits.h"
+
 /* Each fills the draft from its question. Return 0 or -errno with *error. */
 int verdict_bind(struct draft *draft, struct tw_error *error);
 int verdict_connect(struct draft *draft, struct tw_error *error);
@@ -13,6 +15,9 @@ int verdict_unix(struct draft *draft, struct tw_error *error);
 
 /* EADDRNOTAVAIL on an IPv6 address, because IPv6 is switched off. */
 void parts_ipv6_disabled(struct draft *draft, const char *address);
+
+/* The remedy of a wider ip_local_port_range, unless it is wide already. */
+void parts_widen_range(struct draft *draft, const struct tw_limits *limits);
 
 /* EADDRINUSE from bind() to port 0. */
 void parts_autobind(struct draft *draft);

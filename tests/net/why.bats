@@ -59,6 +59,7 @@ try() { script 180 python3 "$run_py" "$1"; }
 @test "connect: two sources" { try connect.two_sources; }
 @test "connect: ipv6" { try connect.ipv6; }
 @test "connect: udp" { try connect.udp; }
+@test "connect: wider range" { try connect.wider_range; }
 @test "connect: unreachable" { try connect.unreachable; }
 @test "connect: the fullest lane of a process" { try connect.the_fullest_lane_of_a_process; }
 @test "connect: nothing is left behind" { try connect.nothing_is_left_behind; }

@@ -227,6 +227,19 @@ def udp(world):
 
 
 @case()
+def wider_range(_):
+    """The range that is advised has all of the one that there is."""
+    for first, last, wider in ((20000, 20001, "10000 60999"), (2000, 2001, "2000 60999"), (64000, 64001, "10000 64001")):
+        ports(first, last)
+        socks = [bound("127.0.0.1:0", udp=udp) for udp in (False, False, True, True)]
+        for arguments in (("127.0.0.1:0",), ("--to", SERVER), ("--to", "127.0.0.1:53/udp")):
+            commands = [remedy["command"] for remedy in ask(*arguments).expect(1)["remedies"]]
+            assert f"sysctl -w net.ipv4.ip_local_port_range='{wider}'" in commands, (arguments, commands)
+        for sock in socks:
+            sock.close()
+
+
+@case()
 def unreachable(world):
     """No route: said so, and no lack of ports."""
     assert try_connect("10.1.2.3:80") == "ENETUNREACH"
