@@ -448,49 +448,59 @@ static void explain_udp(struct lane_case *lane)
 
 /* --- the verdict ------------------------------------------------------------------------------ */
 
-/* The source address that the kernel would choose. A UDP socket asks the routes without sending
- * anything. Returns 0, or the errno that connect() would give. */
+/* The source address that the kernel would choose, or the one that is asked for, if there is a way
+ * from it. A UDP socket asks the routes without sending anything; it knows of no device. Returns 0,
+ * or the errno that connect() would give. */
 static int find_source(struct lane_case *lane)
 {
     const struct tw_question *question = &lane->draft->verdict.question;
+    struct tw_endpoint asked = tw_endpoint_unmap(&question->local), from = asked;
+    bool is_asked = asked.sa.sa_family != AF_UNSPEC;
     int rc;
 
-    if (question->local.sa.sa_family != AF_UNSPEC) {
-        lane->source = tw_endpoint_unmap(&question->local);
-        if (!tw_address_is_local(&lane->source))
+    if (is_asked) {
+        lane->source = asked;
+        if (!tw_address_is_local(&asked))
             return EADDRNOTAVAIL;
-        if (question->protocol == IPPROTO_TCP || tw_endpoint_port(&lane->source))
+        if (question->device)
             return 0;
+        tw_endpoint_set_port(&from, 0);
     }
-    rc = tw_trial_connect_udp(&lane->destination, lane->source.sa.sa_family ? &lane->source : NULL,
-                              &lane->source);
+    rc = tw_trial_connect_udp(&lane->destination, is_asked ? &from : NULL, &lane->source);
     /* Only UDP minds that UDP has no port left; the route is known all the same without one. */
-    tw_endpoint_set_port(&lane->source, 0);
+    if (is_asked && (question->protocol == IPPROTO_TCP || tw_endpoint_port(&asked)) &&
+        (rc == -EAGAIN || rc == -EADDRINUSE))
+        rc = 0;
+    tw_endpoint_set_port(&lane->source, is_asked ? tw_endpoint_port(&asked) : 0);
     return -rc;
 }
 
 static int explain_no_source(struct lane_case *lane, int code, struct tw_error *error)
 {
     struct draft *draft = lane->draft;
-    const char *to = endpoint_text(draft, &lane->destination), *address;
-    struct tw_endpoint bare = lane->destination;
+    const char *to = endpoint_text(draft, &lane->destination), *route;
+    struct tw_endpoint bare = lane->destination, from = lane->source;
 
     tw_endpoint_set_port(&bare, 0);
-    address = endpoint_text(draft, &bare);
+    tw_endpoint_set_port(&from, 0);
+    route = draft_text(draft, "ip route get %s", endpoint_text(draft, &bare));
     if (lane->destination.sa.sa_family == AF_INET6 && tw_ipv6_enabled(NULL) == TW_NO) {
         parts_ipv6_disabled(draft, to);
         return 0;
     }
-    if (lane->source.sa.sa_family) {
+    if (lane->source.sa.sa_family && (code == EADDRNOTAVAIL || code == EADDRINUSE)) {
         draft->verdict.question.local = lane->source;
         return verdict_bind(draft, error);
     }
-    draft_answer(draft, TW_ANSWER_UNAVAILABLE, code, NULL);
+    if (lane->source.sa.sa_family) {
+        route = draft_text(draft, "%s from %s", route, endpoint_text(draft, &from));
+        to = draft_text(draft, "%s from %s", to, endpoint_text(draft, &from));
+    }
+    draft_answer(draft, code == EINVAL ? TW_ANSWER_DENIED : TW_ANSWER_UNAVAILABLE, code, NULL);
     draft_summary(draft, "The kernel has no way to %s: %s.", to, strerrordesc_np(code));
     draft_evidence(draft, "trial", "connect() of a UDP socket, which sends nothing: %s",
                    tw_errno_name(code));
-    draft_remedy(draft, "see the route", draft_text(draft, "ip route get %s", address), true,
-                 "this is no lack of ports");
+    draft_remedy(draft, "see the route", route, true, "this is no lack of ports");
     return 0;
 }
 

@@ -61,6 +61,7 @@ try() { script 180 python3 "$run_py" "$1"; }
 @test "connect: udp" { try connect.udp; }
 @test "connect: wider range" { try connect.wider_range; }
 @test "connect: unreachable" { try connect.unreachable; }
+@test "connect: unreachable from there" { try connect.unreachable_from_there; }
 @test "connect: the fullest lane of a process" { try connect.the_fullest_lane_of_a_process; }
 @test "connect: nothing is left behind" { try connect.nothing_is_left_behind; }
 @test "message: runtimes" { try message.runtimes; }

@@ -257,6 +257,21 @@ def unreachable(world):
 
 
 @case()
+def unreachable_from_there(world):
+    """A way to the destination, but not from the source that is named, with a port or without."""
+    ip("link add out type veth peer name far")
+    ip("address add 10.1.1.1/24 dev out")
+    ip("link set out up")
+    assert try_connect("10.1.1.2:80", "127.0.0.1:0") == "EINVAL"
+    for source in ("127.0.0.1", "127.0.0.1:5555"):
+        for to in ("10.1.1.2:80", "10.1.1.2:80/udp"):
+            ask("--to", to, "--from", source).expect(1, errno="EINVAL", holders=[], lane=None)
+    why("--to", "10.1.1.2:80", "--from", "127.0.0.1").says("10.1.1.2:80 from 127.0.0.1", "Invalid argument",
+                                                            "ip route get 10.1.1.2 from 127.0.0.1", code=1)
+    assert ask("--to", "10.1.1.2:80", "--from", "10.1.1.1").verdict()["answer"] == "free"
+
+
+@case()
 def the_fullest_lane_of_a_process(world):
     """--pid without an address."""
     world.hold("0.0.0.0:7000", ra=True)
