@@ -418,12 +418,13 @@ static int run_fan(const void *argument, int operands, char **operand)
 
 const struct command command_fan = {
     .name = "fan",
-    .operands = "-- COMMAND...",
+    .operands = "[--] COMMAND...",
     .summary = "Run one command on many hosts, by ssh, rsh or locally, on few ports.",
     .details =
         "Exit status: 0 the command succeeded everywhere; 5 some hosts failed, or the output\n"
         "could not be written; 2 bad input; with -S the largest exit status of the commands.\n",
     .options = fan_options,
     .config_size = sizeof(struct fan_config),
+    .ends_options = true,
     .run = run_fan,
 };

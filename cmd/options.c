@@ -160,6 +160,7 @@ int options_parse(const struct command *command, int argc, char **argv, void *co
 
         if (only_operands || arg[0] != '-' || arg[1] == 0) {
             argv[++count] = arg;
+            only_operands = only_operands || command->ends_options;
         } else if (strcmp(arg, "--") == 0) {
             only_operands = true;
             if (command->keeps_dashes)

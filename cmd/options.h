@@ -65,6 +65,7 @@ struct command {
     const struct option_row *options; /* ends with a NULL name */
     size_t config_size;
     bool keeps_dashes; /* "--" begins somebody else's command line: it stays an operand */
+    bool ends_options; /* the first operand begins one: no option behind it is ours */
     /* Runs with the parsed config and the operands; returns an exit code. */
     int (*run)(const void *config, int operands, char **operand);
 };

@@ -92,8 +92,8 @@ EOF
 --timeout               | -w a -u soon
 --deadline              | -w a --deadline -1s
 --keep                  | -w a --keep much
-none|one|all            | -w a --stdin two
-ssh|local               | -w a --via telnet
+--stdin 'two'           | -w a --stdin two
+--via 'telnet'          | -w a --via telnet
 --user '-root'          | -w a -l -root
 --user needs            | -w a --user=
 has no {command}        | -w a --template echo
@@ -151,4 +151,9 @@ EOF
 @test "words of a command are joined by blanks" {
   timeout 20 "$TIDEWAIT" fan --via local -w a -N -- echo 'a  b' '"c  d"' >out
   [ "$(cat out)" = 'a b c  d' ]
+}
+
+@test "options behind the first word are the command's" {
+  timeout 20 "$TIDEWAIT" fan --via local -w a -N echo -f x -S -- -w >out
+  [ "$(cat out)" = '-f x -S -- -w' ]
 }
