@@ -1,3 +1,5 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,10 +76,24 @@ static int run_command(const struct command *command, int argc, char **argv)
     return rc;
 }
 
+/* A stream that we were started without: a file or socket of ours would get its number, and with it
+ * what we print. What is opened instead cannot be read or written, so that nothing seems to be well
+ * that is not; errors alone go nowhere. */
+static void fill_streams(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+
+    for (int i = 0; i < 3; i++)
+        if (fcntl(i, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", modes[i]);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     const struct command *command;
+
+    fill_streams();
 
     if (!name) {
         print_usage(stderr);

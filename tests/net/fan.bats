@@ -455,6 +455,19 @@ END
   grep -q 'cannot write the output: No space left' err
 }
 
+@test "local: without a standard output nothing seems to be written" {
+  # A file of ours would get its number.
+  for mode in -N -b --json; do
+    status=0
+    timeout 60 "$TIDEWAIT" fan --via local $mode -w 'w[1-3]' -- 'echo x' >&- 2>err </dev/null || status=$?
+    : >out
+    expect 5
+    grep -q 'cannot write the output: Bad file descriptor' err
+  done
+  timeout 60 "$TIDEWAIT" fan --via local -w w1 -- 'echo x; echo y >&2' >out 2>&- <&-
+  [ "$(cat out)" = 'w1: x' ]
+}
+
 @test "local: files that cannot be written are told" {
   mkdir -p dir/w1.out
   here --outdir dir -w 'w[1-2]' -- echo x
