@@ -189,6 +189,9 @@ static void tell_failure(struct fan_out *out, const struct job *job)
 {
     if (out->config->quiet || job->cause == CAUSE_NONE || keeps(out))
         return;
+    /* We ended it ourselves: `fan | head` should not tell of every host. */
+    if (out->failed && job->cause == CAUSE_INTERRUPTED)
+        return;
     if (out->bare)
         fputs("\r\033[K", stderr);
     out->bare = false;
@@ -230,14 +233,26 @@ void fan_out_done(struct fan_out *out, struct job *job)
     job->kept = NULL;
 }
 
+static void flush(struct fan_out *out, FILE *stream)
+{
+    errno = 0;
+    if (fflush(stream) == 0 && !ferror(stream))
+        return;
+    /* The error may be that of an earlier write, whose number nobody has kept. */
+    if (!out->failed)
+        out->failed = errno ? errno : EIO;
+    atomic_store(out->stop, 1);
+}
+
 void fan_out_flush(struct fan_out *out)
 {
-    if (out->written && (fflush(stdout) || ferror(stdout))) {
-        if (!out->failed)
-            out->failed = errno;
-        atomic_store(out->stop, 1);
-    }
-    fflush(stderr);
+    if (out->written)
+        flush(out, stdout);
+    /* There what the hosts write is printed too; in other modes it has words of ours only. */
+    if (out->written && out->mode == MODE_LINES)
+        flush(out, stderr);
+    else
+        fflush(stderr);
     out->written = false;
 }
 

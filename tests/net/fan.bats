@@ -453,6 +453,12 @@ END
   : >out
   expect 5
   grep -q 'cannot write the output: No space left' err
+  # What the hosts write on standard error is no less.
+  status=0
+  timeout 60 "$TIDEWAIT" fan --via local -w 'w[1-3]' -- 'echo x >&2; sleep 50' 2>/dev/full || status=$?
+  [ "$status" -eq 5 ]
+  # Not a line for each host that we ended.
+  [ "$(grep -c interrupted err)" -eq 1 ]
 }
 
 @test "local: without a standard output nothing seems to be written" {
