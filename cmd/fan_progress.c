@@ -13,22 +13,36 @@
 #define SHOW_NS  (TW_NS_PER_S / 5)
 
 /* A signal handler has no argument but the signal. */
-static atomic_int interrupts;
+static atomic_int interrupts, unseen;
 static atomic_int *stop_flag;
 
-static void on_signal(int signal)
+/* How many signals wait for the loop, which waits for somebody to read our output, before the next
+ * ends us. */
+#define UNSEEN_MAX 3
+
+static void on_signal(int number)
 {
-    if (signal == SIGINT)
+    if (number == SIGINT)
         atomic_fetch_add(&interrupts, 1);
     else
         atomic_fetch_add(stop_flag, 1);
+    if (atomic_fetch_add(&unseen, 1) + 1 >= UNSEEN_MAX)
+        signal(number, SIG_DFL);
+}
+
+/* One that is ignored stays so: nohup, or a shell's background. Without SA_RESTART a signal would
+ * break a write of stdio, which then forgets what it had to write. */
+static void count_signal(int number)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, former;
+
+    if (sigaction(number, NULL, &former) == 0 && former.sa_handler != SIG_IGN)
+        sigaction(number, &action, NULL);
 }
 
 void fan_progress_init(struct fan_progress *progress, struct fan_out *out, const struct job *jobs,
                        atomic_int *stop)
 {
-    struct sigaction action = {.sa_handler = on_signal};
-
     *progress = (struct fan_progress){
         .out = out,
         .jobs = jobs,
@@ -37,9 +51,9 @@ void fan_progress_init(struct fan_progress *progress, struct fan_out *out, const
         .begin_ns = tw_clock_ns(),
     };
     stop_flag = stop;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    count_signal(SIGINT);
+    count_signal(SIGTERM);
+    count_signal(SIGHUP);
     signal(SIGPIPE, SIG_IGN);
 }
 
@@ -102,6 +116,7 @@ void fan_progress_tick(struct fan_progress *progress, const struct fan_count *co
     bool ends = count->done == count->total;
 
     fan_out_flush(progress->out);
+    atomic_store(&unseen, 0);
     look_for_interrupts(progress, count, now);
     if (progress->shows && !ends && now - progress->shown_ns >= SHOW_NS)
         show(progress, count, now);

@@ -18,7 +18,8 @@ struct fan_progress {
     uint64_t interrupt_ns; /* the last of them */
 };
 
-/* Lets SIGINT be counted, SIGTERM and SIGHUP raise *stop, and SIGPIPE do nothing. */
+/* Lets SIGINT be counted, SIGTERM and SIGHUP raise *stop, unless they are ignored; and SIGPIPE do
+ * nothing. */
 void fan_progress_init(struct fan_progress *progress, struct fan_out *out, const struct job *jobs,
                        atomic_int *stop);
 void fan_progress_tick(struct fan_progress *progress, const struct fan_count *count);

@@ -474,6 +474,55 @@ END
   [ "$(cat out)" = 'w1: x' ]
 }
 
+# start_here ARGUMENT...: as `start`, by --via local, with our standard output, and SIGINT as it is for a
+# shell's foreground.
+start_here() {
+  env --default-signal=INT "$TIDEWAIT" fan --via local "$@" 2>err </dev/null 3>&- &
+  fan=$!
+  shell=$!
+}
+hangs_in_a_write() { grep -q pipe_write "/proc/$fan/wchan"; }
+
+@test "local: a signal while nobody reads the output loses nothing" {
+  [ "$(cat /proc/$$/wchan)" != 0 ] || skip "the kernel does not tell where a process hangs"
+  mkfifo pipe
+  exec 4<>pipe
+  start_here -w 'w[1-3]' -- 'seq 50000' >&4
+  until_true hangs_in_a_write
+  kill -INT "$fan"
+  cat pipe >out 4>&- 3>&- &
+  cat=$!
+  await
+  exec 4>&-
+  wait $cat
+  expect 0
+  [ "$(wc -l <out)" -eq 150000 ]
+  # And who is patient no more gets rid of it.
+  exec 4<>pipe
+  start_here -w 'w[1-3]' -- 'seq 50000' >&4
+  for signal in INT INT INT INT; do
+    until_true hangs_in_a_write
+    kill -$signal "$fan"
+    sleep 0.1
+  done
+  await
+  exec 4>&-
+  expect 130
+}
+
+@test "local: an ignored SIGHUP stays ignored" {
+  : >out
+  (trap '' HUP && exec "$TIDEWAIT" fan --via local -w w1 -- 'echo begun; until [ -e go ]; do sleep 0.1; done') \
+    >out 2>err </dev/null 3>&- &
+  shell=$!
+  until_true grep -q begun out
+  kill -HUP $shell
+  sleep 0.3
+  touch go
+  await
+  expect 0
+}
+
 @test "local: files that cannot be written are told" {
   mkdir -p dir/w1.out
   here --outdir dir -w 'w[1-2]' -- echo x
