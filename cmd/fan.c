@@ -199,7 +199,7 @@ static int open_input(int *input, struct tw_error *error)
         *input = STDIN_FILENO;
         return 0;
     }
-    *input = spill_file(NULL);
+    *input = spill_file();
     if (*input < 0)
         return tw_error_set(error, -*input, "no temporary file for standard input: %s",
                             strerror(-*input));
@@ -347,6 +347,11 @@ static int exit_code(const struct fan_job *job)
     }
     if (job->out.failed) {
         fprintf(stderr, "tidewait fan: cannot write the output: %s\n", strerror(job->out.failed));
+        return EXIT_PARTLY;
+    }
+    if (job->out.unkept) {
+        fprintf(stderr, "tidewait fan: a part of the output could not be kept in %s: %s\n",
+                spill_folder(), strerror(job->out.unkept));
         return EXIT_PARTLY;
     }
     for (size_t i = 0; i < job->hosts.count; i++) {

@@ -19,7 +19,7 @@ static int file_of(const struct spool *spool)
     char buffer[4096];
     uint64_t at = 0;
     long len;
-    int fd = spill_file(NULL);
+    int fd = spill_file();
 
     while (fd >= 0 && (len = spool_read(spool, at, buffer, sizeof(buffer))) != 0) {
         if (len < 0 || write(fd, buffer, (size_t)len) != len) {

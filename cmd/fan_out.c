@@ -51,7 +51,7 @@ int fan_out_init(struct fan_out *out, const struct fan_config *config, atomic_in
         .folder = -1,
         .stop = stop,
     };
-    spill_init(&out->spill, NULL, MEMORY_MAX);
+    spill_init(&out->spill, MEMORY_MAX);
     /* Both are flushed after each turn of the loop: lines are never torn, and nothing is late. */
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     setvbuf(stderr, NULL, _IOFBF, 1 << 16);
@@ -211,6 +211,8 @@ void fan_out_done(struct fan_out *out, struct job *job)
         lines_end(&kept->lines[i], print_line, &place);
         if (keeps(out))
             spool_end(&kept->spools[i]);
+        if (kept->spools[i].failed)
+            out->unkept = kept->spools[i].failed;
     }
     tell_failure(out, job);
     if (!kept)

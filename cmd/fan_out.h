@@ -44,6 +44,7 @@ struct fan_out {
     size_t key_count;
     int folder; /* of --outdir; -1: none */
     int failed; /* errno of what could not be written */
+    int unkept; /* the same of what could not be kept for the end */
     bool no_memory;
     atomic_int *stop; /* raised when nothing can be printed any more */
 };

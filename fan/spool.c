@@ -15,9 +15,9 @@
 
 /* --- the file --------------------------------------------------------------------------------- */
 
-void spill_init(struct spill *spill, const char *folder, size_t memory_max)
+void spill_init(struct spill *spill, size_t memory_max)
 {
-    *spill = (struct spill){.folder = folder, .fd = -1, .memory_max = memory_max};
+    *spill = (struct spill){.fd = -1, .memory_max = memory_max};
     if (getrandom(spill->key, sizeof(spill->key), GRND_NONBLOCK) != sizeof(spill->key))
         spill->key[0] = tw_clock_ns();
 }
@@ -31,14 +31,19 @@ void spill_fini(struct spill *spill)
     spill->unused = NULL;
 }
 
-int spill_file(const char *folder)
+const char *spill_folder(void)
 {
-    const char *from = folder ? folder : getenv("TMPDIR");
+    const char *folder = getenv("TMPDIR");
+
+    return folder && *folder ? folder : "/tmp";
+}
+
+int spill_file(void)
+{
+    const char *from = spill_folder();
     char path[4096];
     int fd;
 
-    if (!from || !*from)
-        from = "/tmp";
     fd = open(from, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
         return fd >= 0 ? fd : -errno;
@@ -54,10 +59,8 @@ int spill_file(const char *folder)
 static int open_file(struct spill *spill)
 {
     if (spill->fd < 0)
-        spill->fd = spill_file(spill->folder);
-    if (spill->fd >= 0)
-        return 0;
-    return spill->fd;
+        spill->fd = spill_file();
+    return spill->fd < 0 ? spill->fd : 0;
 }
 
 static uint32_t take_block(struct spill *spill)

@@ -17,11 +17,10 @@
 
 /* The file, and how much memory all spools have. */
 struct spill {
-    const char *folder; /* NULL: TMPDIR or /tmp */
-    int fd;             /* -1: not made yet */
-    uint64_t key[2];    /* of the fingerprints */
-    uint32_t blocks;    /* how many the file has */
-    uint32_t *unused;   /* those of them that nobody has */
+    int fd;           /* -1: not made yet */
+    uint64_t key[2];  /* of the fingerprints */
+    uint32_t blocks;  /* how many the file has */
+    uint32_t *unused; /* those of them that nobody has */
     uint32_t unused_count, unused_room;
     size_t memory;
     size_t memory_max; /* spools that have ended go to the file beyond this */
@@ -43,12 +42,12 @@ struct spool {
     int failed;  /* errno of the first that could not be kept */
 };
 
-void spill_init(struct spill *spill, const char *folder, size_t memory_max);
+void spill_init(struct spill *spill, size_t memory_max);
 void spill_fini(struct spill *spill);
 
-/* A file without a name for reading and writing, in folder, TMPDIR or /tmp. Returns it or -errno.
- */
-int spill_file(const char *folder);
+/* A file without a name for reading and writing, in the folder for such. Returns it or -errno. */
+int spill_file(void);
+const char *spill_folder(void);
 
 void spool_init(struct spool *spool, struct spill *spill, uint64_t limit);
 void spool_add(struct spool *spool, const char *data, size_t len);

@@ -523,6 +523,20 @@ hangs_in_a_write() { grep -q pipe_write "/proc/$fan/wchan"; }
   expect 0
 }
 
+@test "local: what cannot be kept is told" {
+  # shellcheck disable=SC2016 # for the other shell
+  TMPDIR=$PWD/missing here -b -w 'w[1-2]' -- 'yes | head -c 100000; [ {host} = w1 ] || exit 3'
+  expect 5
+  grep -q "could not be kept in $PWD/missing: No such file" err
+  grep -q 'bytes more were not kept: No such file' out
+  TMPDIR=$PWD/missing here --json -w w1 -- 'yes | head -c 100000'
+  expect 5
+  grep -q '"stdout_bytes":100000' out
+  # On purpose is another thing.
+  here -b --keep 10B -w w1 -- 'yes | head -c 100000'
+  expect 0
+}
+
 @test "local: files that cannot be written are told" {
   mkdir -p dir/w1.out
   here --outdir dir -w 'w[1-2]' -- echo x

@@ -141,7 +141,7 @@ static void test_spool(void **state)
     fill(data, max, 0);
     /* The second round goes to the file, whatever its size, and has the blocks of the first. */
     for (size_t memory_max = 1 << 20, round = 0; round < 3; round++, memory_max = 0) {
-        spill_init(&spill, NULL, memory_max);
+        spill_init(&spill, memory_max);
         for (size_t again = 0; again < 2; again++) {
             for (size_t i = 0; i < 6; i++) {
                 spool_init(&spools[again][i], &spill, UINT64_MAX);
@@ -175,7 +175,7 @@ static void test_spool_limit(void **state)
 
     (void)state;
     fill(data, sizeof(data), 3);
-    spill_init(&spill, NULL, 1 << 20);
+    spill_init(&spill, 1 << 20);
     spool_init(&spool, &spill, 10);
     spool_init(&other, &spill, 1000);
     add_in_steps(&spool, data, sizeof(data), 7);
@@ -199,7 +199,8 @@ static void test_spool_without_a_file(void **state)
 
     (void)state;
     assert_non_null(data);
-    spill_init(&spill, "/does/not/exist", 1 << 20);
+    assert_int_equal(setenv("TMPDIR", "/does/not/exist", 1), 0);
+    spill_init(&spill, 1 << 20);
     spool_init(&spool, &spill, UINT64_MAX);
     spool_add(&spool, data, 2 * SPOOL_BLOCK);
     spool_end(&spool);
@@ -209,6 +210,7 @@ static void test_spool_without_a_file(void **state)
     spool_fini(&spool);
     spill_fini(&spill);
     free(data);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
 }
 
 static void test_binary(void **state)
@@ -237,7 +239,7 @@ static void test_binary(void **state)
     struct spill spill;
 
     (void)state;
-    spill_init(&spill, NULL, 1 << 20);
+    spill_init(&spill, 1 << 20);
     for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
         for (size_t step = 1; step < 5; step++) {
             struct spool spool;
