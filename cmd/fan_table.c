@@ -9,8 +9,10 @@
 #include "fan_report.h"
 #include "tidewait/text.h"
 
-#define KEYS_MAX  16
-#define VALUE_MAX 120 /* of what is shown in a cell */
+#define KEYS_MAX   16
+#define VALUE_MAX  120 /* of what is shown of a value */
+#define CELL_MAX   480 /* of what is shown in a cell */
+#define VALUES_MAX 64  /* that are known by themselves */
 
 int fan_table_init(struct fan_out *out, const char *keys, struct tw_error *error)
 {
@@ -34,74 +36,111 @@ int fan_table_init(struct fan_out *out, const char *keys, struct tw_error *error
 
 /* --- a cell ----------------------------------------------------------------------------------- */
 
-/* The text of a cell; what is there already is not added again. */
+/* Values, each once. Only what is shown of them is cut: cells are told apart by all of it. */
 struct cell {
-    char text[4 * VALUE_MAX];
+    char text[CELL_MAX];
     size_t len;
-    size_t parts;
+    uint64_t values[VALUES_MAX][2]; /* fingerprints; those without room are mixed into the last */
+    size_t count;
 };
 
-static bool has_part(const struct cell *cell, const char *part)
+static bool has_value(const struct cell *cell, const uint64_t value[2])
 {
-    struct tw_view rest = {cell->text, cell->len};
-
-    while (rest.len)
-        if (tw_view_equals(tw_view_cut(&rest, ','), part))
+    for (size_t i = 0; i < cell->count; i++)
+        if (memcmp(cell->values[i], value, sizeof(cell->values[i])) == 0)
             return true;
     return false;
 }
 
-static void add_text(struct cell *cell, const char *text, size_t len)
+/* Appends what there is room for, with dots for the rest. */
+static void show(struct cell *cell, const char *text, size_t len)
 {
-    char part[VALUE_MAX];
-    size_t part_len = tw_text_safe(part, sizeof(part) - 1, text, len);
+    char part[VALUE_MAX + 4];
+    size_t part_len = tw_text_safe(part, sizeof(part), text, len);
+    bool cut = part_len > VALUE_MAX;
 
-    part[part_len] = 0;
-    if (has_part(cell, part) || cell->len + part_len + 2 >= sizeof(cell->text))
+    if (cell->len + VALUE_MAX + sizeof(",..,..") > sizeof(cell->text)) {
+        if (cell->text[cell->len] == 0)
+            memcpy(cell->text + cell->len, ",..", sizeof(",.."));
         return;
-    cell->len += (size_t)snprintf(cell->text + cell->len, sizeof(cell->text) - cell->len, "%s%s",
-                                  cell->parts ? "," : "", part);
-    cell->parts++;
+    }
+    if (cut)
+        part_len = tw_text_safe(part, VALUE_MAX, text, len);
+    cell->len +=
+        (size_t)snprintf(cell->text + cell->len, sizeof(cell->text) - cell->len, "%s%.*s%s",
+                         cell->len ? "," : "", (int)part_len, part, cut ? ".." : "");
 }
 
-static void add_value(struct cell *cell, const json_t *value)
+static void add_text(const struct fan_out *out, struct cell *cell, const char *text, size_t len)
+{
+    struct fingerprint fingerprint;
+    uint64_t value[2];
+
+    fingerprint_begin(&fingerprint, out->spill.key);
+    fingerprint_add(&fingerprint, text, len);
+    fingerprint_end(&fingerprint, value);
+    if (has_value(cell, value))
+        return;
+    show(cell, text, len);
+    if (cell->count == VALUES_MAX) {
+        fingerprint_add(&fingerprint, cell->values[--cell->count], sizeof(value));
+        fingerprint_end(&fingerprint, value);
+    }
+    memcpy(cell->values[cell->count++], value, sizeof(value));
+}
+
+static void add_value(const struct fan_out *out, struct cell *cell, const json_t *value)
 {
     char *text;
 
     if (json_is_string(value)) {
-        add_text(cell, json_string_value(value), json_string_length(value));
+        add_text(out, cell, json_string_value(value), json_string_length(value));
         return;
     }
     text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
     if (text)
-        add_text(cell, text, strlen(text));
+        add_text(out, cell, text, strlen(text));
     free(text);
+}
+
+/* The length of the first name of a path; *rest is what stands behind the dot, or NULL. */
+static size_t first_of(const char *path, const char **rest)
+{
+    const char *dot = strchr(path, '.');
+
+    *rest = dot ? dot + 1 : NULL;
+    return dot ? (size_t)(dot - path) : strlen(path);
+}
+
+static json_t *member(const json_t *object, const char *name, size_t len)
+{
+    char key[256];
+
+    snprintf(key, sizeof(key), "%.*s", (int)len, name);
+    return len < sizeof(key) ? json_object_get(object, key) : NULL;
 }
 
 /* Follows a path such as holders.unit; of an array all elements. The depth is that of the path and
  * of the JSON, which jansson limits. NOLINTNEXTLINE(misc-no-recursion) */
-static void find_value(struct cell *cell, const json_t *value, const char *path)
+static void find_value(const struct fan_out *out, struct cell *cell, const json_t *value,
+                       const char *path)
 {
-    const char *dot = strchr(path, '.');
-    size_t len = dot ? (size_t)(dot - path) : strlen(path), index;
     json_t *element;
-    char key[256];
+    const char *rest;
+    size_t len, index;
 
     if (json_is_array(value)) {
-        json_array_foreach(value, index, element) find_value(cell, element, path);
+        json_array_foreach(value, index, element) find_value(out, cell, element, path);
         return;
     }
-    if (len >= sizeof(key))
-        return;
-    memcpy(key, path, len);
-    key[len] = 0;
-    element = json_object_get(value, key);
-    if (element && dot)
-        find_value(cell, element, dot + 1);
+    len = first_of(path, &rest);
+    element = member(value, path, len);
+    if (element && rest)
+        find_value(out, cell, element, rest);
     else if (json_is_array(element))
-        json_array_foreach(element, index, value) add_value(cell, value);
+        json_array_foreach(element, index, value) add_value(out, cell, value);
     else if (element)
-        add_value(cell, element);
+        add_value(out, cell, element);
 }
 
 /* --- a row ------------------------------------------------------------------------------------ */
@@ -113,8 +152,10 @@ static void add_row(struct fan_out *out, const struct job *job, const struct cel
     uint64_t key[2];
 
     fingerprint_begin(&fingerprint, out->spill.key);
-    for (size_t i = 0; i < out->key_count; i++)
-        fingerprint_add(&fingerprint, cells[i].text, cells[i].len + 1);
+    for (size_t i = 0; i < out->key_count; i++) {
+        fingerprint_add(&fingerprint, &cells[i].count, sizeof(cells[i].count));
+        fingerprint_add(&fingerprint, cells[i].values, cells[i].count * sizeof(cells[i].values[0]));
+    }
     fingerprint_end(&fingerprint, key);
     group = fan_group_find(out, key);
     if (!group)
@@ -129,82 +170,157 @@ static void add_row(struct fan_out *out, const struct job *job, const struct cel
         fan_group_name(out, group, job->host->label);
 }
 
+/* What stands behind a first name in a path; NULL: it begins with another one, or ends with it. */
+static const char *behind(const char *path, struct tw_view name)
+{
+    const char *rest;
+    size_t len = first_of(path, &rest);
+
+    return name.data && len == name.len && memcmp(path, name.data, len) == 0 ? rest : NULL;
+}
+
+/* A row of a record. Of the array that is named, if one is, it has a single element. */
+static void add_cells(struct fan_out *out, const struct job *job, const json_t *record,
+                      struct tw_view name, const json_t *element)
+{
+    struct cell cells[KEYS_MAX];
+
+    for (size_t i = 0; i < out->key_count; i++) {
+        const char *key = out->key_list[i], *rest = behind(key, name);
+
+        cells[i].len = cells[i].count = 0;
+        cells[i].text[0] = 0;
+        find_value(out, &cells[i], rest ? element : record, rest ? rest : key);
+        if (cells[i].count == 0)
+            add_text(out, &cells[i], "-", 1);
+    }
+    add_row(out, job, cells);
+}
+
+/* The array that two keys or more go through, whose elements are rows then; NULL: there is none. */
+static const json_t *array_of_keys(const struct fan_out *out, const json_t *record,
+                                   struct tw_view *name)
+{
+    for (size_t i = 0; i < out->key_count; i++) {
+        const char *rest;
+        const json_t *array;
+
+        name->data = out->key_list[i];
+        name->len = first_of(name->data, &rest);
+        array = rest ? member(record, name->data, name->len) : NULL;
+        for (size_t j = i + 1; json_array_size(array) && j < out->key_count; j++)
+            if (behind(out->key_list[j], *name))
+                return array;
+    }
+    *name = (struct tw_view){NULL, 0};
+    return NULL;
+}
+
 static void add_record(struct fan_out *out, const struct job *job, const json_t *record)
 {
-    struct cell cells[KEYS_MAX];
+    struct tw_view name;
+    const json_t *array = array_of_keys(out, record, &name), *element;
+    size_t index;
 
-    for (size_t i = 0; i < out->key_count; i++) {
-        cells[i].len = cells[i].parts = 0;
-        cells[i].text[0] = 0;
-        find_value(&cells[i], record, out->key_list[i]);
-        if (cells[i].parts == 0)
-            add_text(&cells[i], "-", 1);
-    }
-    add_row(out, job, cells);
+    json_array_foreach(array, index, element) add_cells(out, job, record, name, element);
+    if (!array)
+        add_cells(out, job, record, name, NULL);
 }
 
-/* One for a host that has no record. */
-static void add_failure(struct fan_out *out, const struct job *job)
+/* One for a host that has no record, or not all. */
+static void add_failure(struct fan_out *out, const struct job *job, const char *how)
 {
     struct cell cells[KEYS_MAX];
-    char how[FAN_HOW_MAX];
+    char text[FAN_HOW_MAX + 2];
 
+    snprintf(text, sizeof(text), "(%s)", how);
     for (size_t i = 0; i < out->key_count; i++) {
-        cells[i].parts = 0;
-        cells[i].len =
-            (size_t)snprintf(cells[i].text, sizeof(cells[i].text), i ? "-" : "(%s)",
-                             job->cause == CAUSE_NONE ? "no JSON" : report_fan_how(job, how));
+        cells[i].len = cells[i].count = 0;
+        cells[i].text[0] = 0;
+        add_text(out, &cells[i], i ? "-" : text, i ? 1 : strlen(text));
     }
     add_row(out, job, cells);
 }
 
-static char *text_of(const struct spool *spool)
+/* What is kept; *len is less than it was told when it cannot be read. */
+static char *text_of(const struct spool *spool, size_t *len)
 {
     char *text = malloc(spool->kept + 1);
-    uint64_t at = 0;
-    long len;
+    long got;
 
-    while (text && (len = spool_read(spool, at, text + at, spool->kept - at)) > 0)
-        at += (uint64_t)len;
+    *len = 0;
+    while (text && (got = spool_read(spool, *len, text + *len, spool->kept - *len)) > 0)
+        *len += (size_t)got;
     return text;
 }
 
-/* One JSON text or several, one behind the other; of an array each element is a record. */
-static size_t add_records(struct fan_out *out, const struct job *job, const char *text, size_t len)
+static bool begins_json(char c)
 {
-    size_t count = 0, at = 0, index;
-    json_t *root, *element;
-    json_error_t error;
+    return c == '{' || c == '[';
+}
 
+/* Where the next JSON text begins; before the first there may be lines of something else, such as
+ * those that the start of a shell prints. */
+static size_t next_text(const char *text, size_t at, size_t len, bool first)
+{
     for (;;) {
+        const char *newline;
+
         while (at < len && isspace((unsigned char)text[at]))
             at++;
-        root = at < len ? json_loadb(text + at, len - at, JSON_DISABLE_EOF_CHECK, &error) : NULL;
-        if (!root)
-            return count;
-        at += (size_t)error.position;
+        if (at == len || !first || begins_json(text[at]))
+            return at;
+        newline = memchr(text + at, '\n', len - at);
+        at = newline ? (size_t)(newline - text) : len;
+    }
+}
+
+/* One JSON text or several, one behind the other; of an array each element is a record. Returns
+ * whether it was all JSON. */
+static bool add_records(struct fan_out *out, const struct job *job, const char *text, size_t len)
+{
+    size_t at = next_text(text, 0, len, true), index;
+    json_t *root, *element;
+    json_error_t error;
+    bool all = at < len;
+
+    while (all && at < len) {
+        root = json_loadb(text + at, len - at, JSON_DISABLE_EOF_CHECK, &error);
+        all = root != NULL;
+        at += all ? (size_t)error.position : 0;
         if (json_is_array(root)) {
             json_array_foreach(root, index, element) add_record(out, job, element);
-            count += json_array_size(root);
-        } else {
+            if (json_array_size(root) == 0)
+                add_failure(out, job, "empty");
+        } else if (root) {
             add_record(out, job, root);
-            count++;
         }
         json_decref(root);
+        at = next_text(text, at, len, false);
     }
+    return all;
 }
 
 void fan_table_add(struct fan_out *out, struct job *job)
 {
     const struct fan_kept *kept = job->kept;
     const struct spool *spool = &kept->spools[STREAM_OUT];
-    char *text = text_of(spool);
+    char how[FAN_HOW_MAX];
+    size_t len;
+    char *text = text_of(spool, &len);
+    bool all;
 
-    if (!text)
+    if (!text) {
         out->no_memory = true;
-    else if (add_records(out, job, text, spool->kept) == 0)
-        add_failure(out, job);
+        return;
+    }
+    all = add_records(out, job, text, len);
     free(text);
+    /* A command that ended by itself may say no by its exit status. */
+    if (job->cause > CAUSE_EXIT || (!all && job->cause))
+        add_failure(out, job, report_fan_how(job, how));
+    else if (!all)
+        add_failure(out, job, len < spool_total(spool) ? "cut off" : "no JSON");
 }
 
 /* --- the table -------------------------------------------------------------------------------- */

@@ -523,6 +523,55 @@ hangs_in_a_write() { grep -q pipe_write "/proc/$fan/wchan"; }
   expect 0
 }
 
+# rows: those of the table, with one blank between the cells.
+rows() { tail -n +2 out | tr -s ' ' | sed 's/^ //; s/ $//' | sort; }
+
+@test "local: a table has every record, and what is none" {
+  here --fold a,b.c -w 'w[1-9]' -- 'echo said by the start of a shell; case {host} in
+    w[12]) echo "{\"a\": 1, \"b\": [{\"c\": \"x\"}, {\"c\": \"y\"}, {\"c\": \"x\"}]}" ;;
+    w3) echo "[{\"a\": null}, {\"a\": 1}]" ;;
+    w4) echo "{\"a\": 1} {\"a\": 2}"; echo and more ;;
+    w5) echo "{\"a\": 1" ;;
+    w6) echo "{\"a\": 1}"; exit 3 ;;
+    w7) echo "{\"a\": 1}"; kill -9 $$ ;;
+    w8) echo "[]" ;;
+    w9) ;; esac'
+  expect 5
+  cat >wanted <<'END'
+2 1 x,y w[1-2]
+1 null - w3
+4 1 - w[3-4,6-7]
+1 2 - w4
+3 (no JSON) - w[4-5,9]
+1 (signal 9 (Killed)) - w7
+1 (empty) - w8
+END
+  rows | diff <(sort wanted) -
+}
+
+@test "local: keys that go through the same array belong together" {
+  # shellcheck disable=SC2016 # for the other shell
+  here --fold entries.setting,entries.outcome,rebooted -w 'w[1-3]' -- 'case {host} in
+    w3) outcome=drifted ;; *) outcome=as-applied ;; esac
+    echo "{\"rebooted\":false,\"entries\":[{\"setting\":\"a\",\"outcome\":\"as-applied\"},{\"setting\":\"b\",\"outcome\":\"$outcome\"}]}"'
+  expect 0
+  cat >wanted <<'END'
+3 a as-applied false w[1-3]
+2 b as-applied false w[1-2]
+1 b drifted false w3
+END
+  rows | diff <(sort wanted) -
+}
+
+@test "local: what a cell does not show still counts" {
+  # shellcheck disable=SC2016 # for the other shell
+  here --fold a -w 'w[1-4]' -- 'printf "{\"a\": \"%0300d%s\"}" 0 $(case {host} in w1) echo x ;; esac)'
+  expect 0
+  rows | sed 's/000*\.\./0../' | diff <(printf '%s\n' '1 0.. w1' '3 0.. w[2-4]') -
+  here --keep 10B --fold a -w w1 -- 'echo "{\"a\": 123456}"'
+  [ "$(rows)" = '1 (cut off) w1' ]
+}
+
 @test "local: what cannot be kept is told" {
   # shellcheck disable=SC2016 # for the other shell
   TMPDIR=$PWD/missing here -b -w 'w[1-2]' -- 'yes | head -c 100000; [ {host} = w1 ] || exit 3'
