@@ -33,20 +33,29 @@ static int file_of(const struct spool *spool)
     return fd;
 }
 
-/* diff opens the files by our /proc, since they have no name. */
-static int run_diff(struct fan_out *out, int base, const char *base_name, int other,
-                    const char *other_name, char *text)
-{
-    char paths[2][64], labels[2][LABEL_MAX + 4];
-    const char *argv[] = {"diff",    "-u",     "--label", labels[0], "--label",
-                          labels[1], paths[0], paths[1],  NULL};
+/* One of the two that are compared. */
+struct side {
+    const struct spool *spool;
+    int fd;
+    char path[64], label[LABEL_MAX + 20];
+};
 
-    snprintf(paths[0], sizeof(paths[0]), "/proc/%d/fd/%d", getpid(), base);
-    snprintf(paths[1], sizeof(paths[1]), "/proc/%d/fd/%d", getpid(), other);
-    snprintf(labels[0], sizeof(labels[0]), "%.*s%s", LABEL_MAX, base_name,
-             strlen(base_name) > LABEL_MAX ? ".." : "");
-    snprintf(labels[1], sizeof(labels[1]), "%.*s%s", LABEL_MAX, other_name,
-             strlen(other_name) > LABEL_MAX ? ".." : "");
+/* diff opens the files by our /proc, since they have no name. */
+static int open_side(struct side *side, const char *hosts, enum fan_stream stream)
+{
+    side->fd = file_of(side->spool);
+    snprintf(side->path, sizeof(side->path), "/proc/%d/fd/%d", getpid(), side->fd);
+    snprintf(side->label, sizeof(side->label), "%.*s%s%s", LABEL_MAX, hosts,
+             strlen(hosts) > LABEL_MAX ? ".." : "", stream == STREAM_ERR ? " (stderr)" : "");
+    return side->fd < 0 ? side->fd : 0;
+}
+
+static int run_diff(struct fan_out *out, const struct side *base, const struct side *other,
+                    char *text)
+{
+    const char *argv[] = {"diff",       "-u",       "--label",   base->label, "--label",
+                          other->label, base->path, other->path, NULL};
+
     return tool_run((char *const *)argv, DIFF_TIME, out->stop, text, DIFF_MAX);
 }
 
@@ -63,25 +72,46 @@ static void print(const struct fan_out *out, const char *text)
         puts("\\ the difference goes on");
 }
 
-void fan_diff_print(struct fan_out *out, const struct spool *base, const char *base_name,
-                    const struct spool *other, const char *other_name)
+static bool is_whole(const struct spool *spool)
 {
-    char *text = malloc(DIFF_MAX);
-    int base_fd = file_of(base), other_fd = file_of(other);
-    int rc = !text          ? -ENOMEM
-             : base_fd < 0  ? base_fd
-             : other_fd < 0 ? other_fd
-                            : run_diff(out, base_fd, base_name, other_fd, other_name, text);
+    return spool->kept == spool_total(spool);
+}
 
+static void print_stream(struct fan_out *out, enum fan_stream stream, const struct fan_group *base,
+                         const char *base_hosts, const struct fan_group *other, const char *hosts)
+{
+    struct side sides[2] = {{.spool = &base->kept->spools[stream], .fd = -1},
+                            {.spool = &other->kept->spools[stream], .fd = -1}};
+    char *text = malloc(DIFF_MAX);
+    int rc = text ? open_side(&sides[0], base_hosts, stream) : -ENOMEM;
+
+    if (rc == 0)
+        rc = open_side(&sides[1], hosts, stream);
+    if (rc == 0)
+        rc = run_diff(out, &sides[0], &sides[1], text);
     if (rc == 0 || rc == 1)
         print(out, text);
     else if (rc > 1)
         printf("\\ diff failed with exit status %d\n", rc);
     else
         printf("\\ the difference cannot be shown: diff: %s\n", strerror(-rc));
-    if (base_fd >= 0)
-        close(base_fd);
-    if (other_fd >= 0)
-        close(other_fd);
+    if (!is_whole(sides[0].spool) || !is_whole(sides[1].spool))
+        puts("\\ what was not kept is not compared");
+    for (int i = 0; i < 2; i++)
+        if (sides[i].fd >= 0)
+            close(sides[i].fd);
     free(text);
+}
+
+void fan_diff_print(struct fan_out *out, const struct fan_group *base, const char *base_hosts,
+                    const struct fan_group *other, const char *hosts)
+{
+    for (int i = 0; i < STREAMS; i++) {
+        uint64_t prints[2][2];
+
+        fingerprint_end(&base->kept->spools[i].fingerprint, prints[0]);
+        fingerprint_end(&other->kept->spools[i].fingerprint, prints[1]);
+        if (memcmp(prints[0], prints[1], sizeof(prints[0])) != 0)
+            print_stream(out, i, base, base_hosts, other, hosts);
+    }
 }

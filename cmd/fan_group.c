@@ -118,13 +118,10 @@ static void print_group(struct fan_out *out, const struct fan_group *group,
         return;
     }
     report_fan_head(hosts, group->count, group->sample, stdout);
-    if (base && has_run(group->sample)) {
-        fan_diff_print(out, &base->kept->spools[STREAM_OUT], base_hosts,
-                       &group->kept->spools[STREAM_OUT], hosts);
-        report_fan_spool("stderr", &group->kept->spools[STREAM_ERR], out->safe_out, stdout);
-    } else {
+    if (base && has_run(group->sample))
+        fan_diff_print(out, base, base_hosts, group, hosts);
+    else
         print_body(out, group);
-    }
     free(hosts);
 }
 
@@ -141,9 +138,9 @@ void fan_group_print(struct fan_out *out)
     for (size_t i = 0; i < out->groups.count; i++) {
         print_group(out, sorted[i], base, base_hosts);
         /* What most hosts wrote is what the others are compared with. */
-        if (i == 0 && out->mode == MODE_DIFF) {
-            base_hosts = hosts_fold(sorted[0]->labels, sorted[0]->count);
-            base = base_hosts ? sorted[0] : NULL;
+        if (!base && out->mode == MODE_DIFF && has_run(sorted[i]->sample)) {
+            base_hosts = hosts_fold(sorted[i]->labels, sorted[i]->count);
+            base = base_hosts ? sorted[i] : NULL;
         }
     }
     free(base_hosts);

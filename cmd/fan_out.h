@@ -77,9 +77,9 @@ int fan_table_init(struct fan_out *out, const char *keys, struct tw_error *error
 void fan_table_add(struct fan_out *out, struct job *job);
 void fan_table_print(const struct fan_out *out);
 
-/* fan_diff.c: what the spool `other` has otherwise than `base`, as diff(1) tells it. */
-void fan_diff_print(struct fan_out *out, const struct spool *base, const char *base_name,
-                    const struct spool *other, const char *other_name);
+/* fan_diff.c: what `other` wrote otherwise than `base`, as diff(1) tells it. */
+void fan_diff_print(struct fan_out *out, const struct fan_group *base, const char *base_hosts,
+                    const struct fan_group *other, const char *hosts);
 
 /* Frees what is kept of a host. */
 void fan_kept_free(struct fan_kept *kept);

@@ -523,6 +523,38 @@ hangs_in_a_write() { grep -q pipe_write "/proc/$fan/wchan"; }
   expect 0
 }
 
+@test "local: differences of both streams, to what most have written" {
+  # Those that could not run are no measure, were they the most.
+  here -u 1s --diff -w 'w[1-6]' -- 'case {host} in w[1-3]) sleep 60 ;; w6) echo b; echo "x" >&2 ;; *) echo a; echo y >&2 ;; esac'
+  expect 5
+  cat >wanted <<'END'
+----------------
+w[1-3] (3): time-limit
+----------------
+----------------
+w[4-5] (2)
+----------------
+a
+stderr: y
+----------------
+w6 (1)
+----------------
+--- w[4-5]
++++ w6
+@@ -1 +1 @@
+-a
++b
+--- w[4-5] (stderr)
++++ w6 (stderr)
+@@ -1 +1 @@
+-y
++x
+END
+  diff wanted out
+  here --diff -w 'w[1-3]' -- 'echo same; [ {host} != w3 ]'
+  [ "$(tail -n 2 out)" = $'w3 (1): exit 1\n----------------' ]
+}
+
 # rows: those of the table, with one blank between the cells.
 rows() { tail -n +2 out | tr -s ' ' | sed 's/^ //; s/ $//' | sort; }
 
