@@ -61,7 +61,7 @@ static const struct option_row fan_options[] = {
     {.name = "deadline", .metavar = "TIME", .parse = option_time, .offset = FIELD(deadline_ns),
      .help = "End whatever runs by then, and begin no more."},
     {.name = "retry", .metavar = "N", .parse = option_number, .offset = FIELD(retry), .max = 100,
-     .help = "After a failure to connect try again, so many times, a second later each."},
+     .help = "After a failure to connect try again, so many times: 1, 2, 4, .. 32 s later."},
     {.name = "stdin", .metavar = "WHO", .parse = option_choice, .offset = FIELD(input),
      .choices = "none|one|all", .preset = "none",
      .help = "Who has a copy of our standard input: nobody, the first host, or all."},

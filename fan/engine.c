@@ -10,13 +10,19 @@
 
 #include "tidewait/clock.h"
 
-#define EVENTS     256
-#define READ_SIZE  (64 << 10)
-#define TICK_NS    (TW_NS_PER_S / 10)
-#define RETRY_NS   TW_NS_PER_S /* between the attempts of a host */
-#define GRACE_NS   TW_NS_PER_S /* between the steps of ending one */
-#define KIND_BITS  2
-#define OF_PROCESS 2 /* a kind beside the streams */
+#define EVENTS      256
+#define READ_SIZE   (64 << 10)
+#define TICK_NS     (TW_NS_PER_S / 10)
+#define RETRY_NS    TW_NS_PER_S /* after the first attempt of a host; twice as long after each */
+#define RETRY_STEPS 6           /* but no longer than 32 s */
+#define GRACE_NS    TW_NS_PER_S /* between the steps of ending one */
+#define KIND_BITS   2
+#define OF_PROCESS  2 /* a kind beside the streams */
+
+/* Jobs that wait for another attempt, the first due first. */
+struct queue {
+    struct job *first, **end;
+};
 
 /* One call of fan_run(). */
 struct run {
@@ -24,8 +30,7 @@ struct run {
     struct job *jobs;
     size_t next; /* the first job that was never started */
     struct job **running;
-    struct job *again; /* those that wait for another attempt, the first due first */
-    struct job **again_end;
+    struct queue again[RETRY_STEPS]; /* each for those that wait equally long */
     struct fan_count count;
     uint64_t deadline_ns;
     uint64_t not_before_ns; /* nothing is started before */
@@ -162,15 +167,30 @@ static void finish_unstarted(struct run *run, struct job *job, enum fan_cause ca
     finish(run, job);
 }
 
-/* Another attempt later. */
+/* Another attempt later. What keeps us out may be over at once, such as too many logins at a time;
+ * or take a minute, such as a restart, or ports of ours in TIME_WAIT. */
 static void put_off(struct run *run, struct job *job, uint64_t now)
 {
+    unsigned step = job->attempts < RETRY_STEPS ? job->attempts - 1 : RETRY_STEPS - 1;
+    struct queue *queue = &run->again[step];
+
     job->state = JOB_WAITING;
-    job->due_ns = now + RETRY_NS;
+    job->due_ns = now + (RETRY_NS << step);
     job->next = NULL;
-    *run->again_end = job;
-    run->again_end = &job->next;
+    *queue->end = job;
+    queue->end = &job->next;
     run->count.waiting++;
+}
+
+/* The one that is due first, or NULL. */
+static struct queue *first_queue(struct run *run)
+{
+    struct queue *first = NULL;
+
+    for (struct queue *queue = run->again; queue < run->again + RETRY_STEPS; queue++)
+        if (queue->first && (!first || queue->first->due_ns < first->first->due_ns))
+            first = queue;
+    return first;
 }
 
 static void reap(struct job *job)
@@ -337,23 +357,26 @@ static int try_start(struct run *run, struct job *job, struct tw_error *error)
     return 0;
 }
 
-/* The job whose turn it is, or NULL. */
-static struct job *next_job(struct run *run, uint64_t now)
+/* The job whose turn it is, or NULL; *queue is where it waits, NULL for one that was never started.
+ */
+static struct job *next_job(struct run *run, uint64_t now, struct queue **queue)
 {
-    if (run->again && run->again->due_ns <= now)
-        return run->again;
+    *queue = first_queue(run);
+    if (*queue && (*queue)->first->due_ns <= now)
+        return (*queue)->first;
+    *queue = NULL;
     return run->next < run->count.total ? &run->jobs[run->next] : NULL;
 }
 
-static void leave_queue(struct run *run, const struct job *job)
+static void leave_queue(struct run *run, struct queue *queue)
 {
-    if (job != run->again) {
+    if (!queue) {
         run->next++;
         return;
     }
-    run->again = job->next;
-    if (!run->again)
-        run->again_end = &run->again;
+    queue->first = queue->first->next;
+    if (!queue->first)
+        queue->end = &queue->first;
 }
 
 static bool has_room(const struct run *run)
@@ -379,11 +402,12 @@ static void fill_window(struct run *run)
 {
     const struct fan_sink *sink = run->opts->sink;
     uint64_t now = tw_clock_ns();
+    struct queue *queue;
     struct job *job;
 
     if (run->stopped || run->not_before_ns > now)
         return;
-    while (has_room(run) && (job = next_job(run, now))) {
+    while (has_room(run) && (job = next_job(run, now, &queue))) {
         struct tw_error error = {0};
         int rc;
 
@@ -393,7 +417,7 @@ static void fill_window(struct run *run)
         rc = try_start(run, job, &error);
         if (rc == -EAGAIN)
             return;
-        leave_queue(run, job);
+        leave_queue(run, queue);
         if (rc)
             fail_to_start(run, job, error.text[0] ? error.text : strerror(-rc), now);
     }
@@ -404,14 +428,13 @@ static void fill_window(struct run *run)
 /* Those that wait are not started any more. */
 static void cancel_waiting(struct run *run, enum fan_cause cause, const char *why)
 {
+    struct queue *queue;
     struct job *job;
 
-    while ((job = run->again)) {
-        leave_queue(run, job);
+    while ((job = next_job(run, TW_NEVER, &queue))) {
+        leave_queue(run, queue);
         finish_unstarted(run, job, cause, why);
     }
-    while (run->next < run->count.total)
-        finish_unstarted(run, &run->jobs[run->next++], cause, why);
 }
 
 static void end_all(struct run *run, enum fan_cause cause, bool at_once, uint64_t now)
@@ -446,6 +469,7 @@ static void check_stop(struct run *run, uint64_t now)
 static uint64_t look_after(struct run *run, uint64_t now)
 {
     uint64_t next = now + TICK_NS;
+    const struct queue *again;
 
     for (size_t i = run->count.running; i-- > 0;) {
         struct attempt *attempt = run->running[i]->attempt;
@@ -459,8 +483,9 @@ static uint64_t look_after(struct run *run, uint64_t now)
     }
     if (run->deadline_ns < next)
         next = run->deadline_ns;
-    if (run->again && has_room(run) && run->again->due_ns < next)
-        next = run->again->due_ns;
+    again = first_queue(run);
+    if (again && has_room(run) && again->first->due_ns < next)
+        next = again->first->due_ns;
     return next;
 }
 
@@ -519,7 +544,8 @@ int fan_run(const struct fan_opts *opts, const struct hosts *hosts, struct job *
     };
     int rc = 0;
 
-    run.again_end = &run.again;
+    for (int i = 0; i < RETRY_STEPS; i++)
+        run.again[i].end = &run.again[i].first;
     for (size_t i = 0; i < hosts->count; i++)
         jobs[i] = (struct job){.host = &hosts->items[i], .exit = -1};
     if (run.epoll < 0)

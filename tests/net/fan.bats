@@ -555,6 +555,20 @@ END
   [ "$(tail -n 2 out)" = $'w3 (1): exit 1\n----------------' ]
 }
 
+@test "local: a host is tried again later and later" {
+  mkdir bin
+  # shellcheck disable=SC2016 # for the other shell
+  printf '%s\n' '#!/bin/sh' 'date +%s%N >>times' 'echo "ssh: connect to host x port 22: Connection refused" >&2' \
+    'exit 255' >bin/ssh
+  chmod +x bin/ssh
+  status=0
+  PATH=$PWD/bin:$PATH timeout 60 "$TIDEWAIT" fan --retry 2 -w x -- true >out 2>err </dev/null || status=$?
+  expect 5
+  has err 'x: refused: ssh: connect to host x port 22: Connection refused (after retries)'
+  # Never too early; how late depends on what else the machine does.
+  awk 'NR > 1 && $1 - last < (NR - 1) * 990000000 { exit 1 } { last = $1 } END { exit NR != 3 }' times
+}
+
 # rows: those of the table, with one blank between the cells.
 rows() { tail -n +2 out | tr -s ' ' | sed 's/^ //; s/ $//' | sort; }
 
