@@ -24,7 +24,7 @@ enum fan_cause {
     CAUSE_TIME_LIMIT,     /* the command took too long */
     CAUSE_DEADLINE,       /* the run as a whole took too long */
     CAUSE_INTERRUPTED,    /* we were told to end */
-    CAUSE_START,          /* the program for it could not be started here */
+    CAUSE_START,          /* no program for it here, or no shell there that began with it */
     CAUSES,
 };
 

@@ -16,16 +16,17 @@
  * ended with all of its process group. That process is in the group itself, so its number cannot
  * have become somebody else's. No word here has a quote, a backslash or an exclamation mark, which
  * shells like csh would read in their own way. What sh itself says of a command that was killed is
- * nothing that the command wrote. */
+ * nothing that the command wrote. The command's shell is not the first: by SHLVL bash knows that
+ * its rc file was read already. */
+#define RUN "(SHLVL=1; export SHLVL; exec \"${SHELL:-sh}\" -c \"$0\" 2>&4 4>&-); exit $?"
 static const char on_leash[] =
     "echo %s >&2; exec 3<&0 </dev/null; "
     "(trap \"\" TERM HUP INT; cat <&3; kill -0 $$ && "
     "{ kill -TERM -$$ || kill -TERM $$; sleep 1; kill -KILL -$$; }) >/dev/null 2>&1 & "
-    "exec 3<&- 4>&2 2>/dev/null; (exec \"${SHELL:-sh}\" -c \"$0\" 2>&4 4>&-); exit $?";
+    "exec 3<&- 4>&2 2>/dev/null; " RUN;
 
 /* With an input of its own the command has no leash. */
-static const char on_input[] =
-    "echo %s >&2; exec 4>&2 2>/dev/null; (exec \"${SHELL:-sh}\" -c \"$0\" 2>&4 4>&-); exit $?";
+static const char on_input[] = "echo %s >&2; exec 4>&2 2>/dev/null; " RUN;
 
 void ssh_way_init(struct ssh_way *way, bool plain)
 {
@@ -98,6 +99,20 @@ static int start(void *context, const struct fan_command *command, struct job *j
     return rc;
 }
 
+/* Whoever ended there was not the command. */
+static void tell_not_begun(struct job *job)
+{
+    char text[120];
+    int len = snprintf(text, sizeof(text),
+                       "the login shell there ended before the command began, with exit status %d; "
+                       "see --plain",
+                       job->exit);
+
+    job_tell(job, text, (size_t)len);
+    job->cause = CAUSE_START;
+    job->exit = -1;
+}
+
 /* 255 is ssh's own failure, or the command's exit status. */
 static void ended(void *context, struct job *job)
 {
@@ -107,6 +122,8 @@ static void ended(void *context, struct job *job)
     size_t len = attempt->word_len;
     enum fan_cause cause;
 
+    if (job->exit >= 0 && job->exit != EXIT_OF_SSH && attempt->mark)
+        tell_not_begun(job);
     if (job->exit != EXIT_OF_SSH || attempt->ended)
         return;
     if (!way->plain && !attempt->mark) {

@@ -154,6 +154,22 @@ END
   has err 'web01: exit 255'
 }
 
+@test "ssh: an rc file is read once, and one that ends the shell is no success" {
+  [ -x /bin/bash ] || skip "there is no /bin/bash here"
+  local rc=$BATS_FILE_TMPDIR/world/bash/.bashrc
+  echo 'echo rc; echo rc >&2; export of_rc=here' >"$rc"
+  # shellcheck disable=SC2016 # for the other shell
+  fan -l bash -w web01 -- 'echo $of_rc'
+  expect 0
+  [ "$(sort out)" = $'web01: here\nweb01: rc' ]
+  [ "$(cat err)" = 'web01: rc' ]
+  echo 'echo gone >&2; exit 0' >"$rc"
+  fan --json -l bash -w web01 -- 'echo never'
+  expect 5
+  grep -q '"exit":null,.*"cause":"start","detail":"the login shell there ended before .* status 0;.*"stderr":"gone' out
+  rm "$rc"
+}
+
 @test "ssh: exit codes" {
   fan -w 'web[01-03]' -- true
   expect 0

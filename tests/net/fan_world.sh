@@ -46,13 +46,16 @@ Host *
   StrictHostKeyChecking yes
   CheckHostIP no
 END
-# A home and a shell that say nothing of their own.
+# A home and a shell that say nothing of their own; and the user bash, in whose home a test may put an rc file.
 cat >"$folder/passwd" <<END
 root:x:0:0:root:$folder/home:/bin/sh
+bash:x:0:0:root:$folder/bash:/bin/bash
 sshd:x:33333:65534::/run/sshd:/usr/sbin/nologin
 END
+mkdir "$folder/bash"
 {
   echo 'root:*:19000:0:99999:7:::'
+  echo 'bash:*:19000:0:99999:7:::'
   echo 'sshd:*:19000:0:99999:7:::'
 } >"$folder/shadow"
 cp /etc/hosts "$folder/hosts"
