@@ -15,6 +15,7 @@
 #define TICK_NS     (TW_NS_PER_S / 10)
 #define RETRY_NS    TW_NS_PER_S /* after the first attempt of a host; twice as long after each */
 #define RETRY_STEPS 6           /* but no longer than 32 s */
+#define LATE_NS     TW_NS_PER_S /* ten times as long as a turn should last */
 #define GRACE_NS    TW_NS_PER_S /* between the steps of ending one */
 #define KIND_BITS   2
 #define OF_PROCESS  2 /* a kind beside the streams */
@@ -34,6 +35,7 @@ struct run {
     struct fan_count count;
     uint64_t deadline_ns;
     uint64_t not_before_ns; /* nothing is started before */
+    uint64_t looked_ns;     /* the last turn of the loop */
     size_t full_at;         /* so many were too many for the system; 0: it does not refuse */
     int stopped;
     int epoll;
@@ -489,6 +491,20 @@ static uint64_t look_after(struct run *run, uint64_t now)
     return next;
 }
 
+/* While we were stopped (Ctrl-Z), or hung in a write that nobody read, no time of the hosts has run
+ * out: what they wrote meanwhile is still to be read. */
+static void forgive(struct run *run, uint64_t now)
+{
+    uint64_t late = now - run->looked_ns;
+
+    run->looked_ns = now;
+    if (late < LATE_NS)
+        return;
+    for (size_t i = 0; i < run->count.running; i++)
+        if (run->running[i]->attempt->end_ns != TW_NEVER)
+            run->running[i]->attempt->end_ns += late;
+}
+
 static void take_event(struct run *run, const struct epoll_event *event)
 {
     struct job *job = &run->jobs[event->data.u64 >> KIND_BITS];
@@ -513,6 +529,7 @@ static void turn(struct run *run)
     uint64_t now = tw_clock_ns(), next;
     int count;
 
+    forgive(run, now);
     check_stop(run, now);
     next = look_after(run, now);
     fill_window(run);
@@ -544,6 +561,7 @@ int fan_run(const struct fan_opts *opts, const struct hosts *hosts, struct job *
     };
     int rc = 0;
 
+    run.looked_ns = tw_clock_ns();
     for (int i = 0; i < RETRY_STEPS; i++)
         run.again[i].end = &run.again[i].first;
     for (size_t i = 0; i < hosts->count; i++)

@@ -585,6 +585,18 @@ END
   awk 'NR > 1 && $1 - last < (NR - 1) * 990000000 { exit 1 } { last = $1 } END { exit NR != 3 }' times
 }
 
+@test "local: time limits do not run while we are stopped" {
+  start_here -u 4s -w 'w[1-3]' -- 'echo begun >>begun; until [ -e go ]; do sleep 0.1; done; echo done' >out
+  until_true counts 3 begun begun
+  kill -STOP "$fan"
+  touch go
+  sleep 5
+  kill -CONT "$fan"
+  await
+  expect 0
+  [ "$(grep -c ': done$' out)" -eq 3 ]
+}
+
 # rows: those of the table, with one blank between the cells.
 rows() { tail -n +2 out | tr -s ' ' | sed 's/^ //; s/ $//' | sort; }
 
