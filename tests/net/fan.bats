@@ -170,6 +170,25 @@ END
   rm "$rc"
 }
 
+@test "ssh: a shared connection that stays does not hold us, nor end with a time limit" {
+  local config=$BATS_FILE_TMPDIR/world/home/.ssh/config
+  cp "$config" config
+  { printf 'ControlMaster auto\nControlPersist 60\nControlPath %s/%%h\n' "$PWD"; cat config; } >"$config"
+  limit=30 fan -w 'web[01-03]' -- 'echo one; echo two >&2'
+  expect 0
+  [ -S web01 ]
+  fan -u 1s -w 'web[01-03]' -- 'echo begun; sleep 4716'
+  expect 5
+  until_true all_gone 4716
+  [ -S web01 ]
+  fan -w 'web[01-03]' -- 'echo three'
+  expect 0
+  cat config >"$config"
+  for host in web01 web02 web03; do
+    in_world ssh -O exit -o ControlPath="$PWD/$host" $host 2>/dev/null
+  done
+}
+
 @test "ssh: exit codes" {
   fan -w 'web[01-03]' -- true
   expect 0
