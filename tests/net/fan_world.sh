@@ -105,4 +105,6 @@ awk '/^10\.78\./ { print $1 }' "$folder/hosts" | while read -r address; do
   done
 done
 echo ready >"$folder/ready"
-exec sleep 900
+# Not exec: as the first process of this world, the shell has orphans to wait for.
+sleep 900 &
+wait $!
