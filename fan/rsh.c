@@ -314,10 +314,9 @@ static char *wrap(const struct rsh_way *way, const char *command, bool has_input
     if (way->plain)
         return strdup(command);
     word = quote_word(command);
-    if (word && asprintf(&wrapped,
-                         "exec sh -c '%sexec 4>&2 2>/dev/null; (exec \"${SHELL:-sh}\" -c \"$0\" "
-                         "2>&4 4>&-); echo %s:$? >&4' %s",
-                         has_input ? "" : "exec </dev/null; ", way->mark, word) < 0)
+    if (word &&
+        asprintf(&wrapped, "exec sh -c '%sexec 4>&2 2>/dev/null; " QUOTE_RUN "; echo %s:$? >&4' %s",
+                 has_input ? "" : "exec </dev/null; ", way->mark, word) < 0)
         wrapped = NULL;
     free(word);
     return wrapped;

@@ -14,19 +14,16 @@
  * a process that reads the connection's stdin, on which nothing is ever written: when it ends while
  * the command has not, the connection has gone, and the command, which sshd would let run on, is
  * ended with all of its process group. That process is in the group itself, so its number cannot
- * have become somebody else's. No word here has a quote, a backslash or an exclamation mark, which
- * shells like csh would read in their own way. What sh itself says of a command that was killed is
- * nothing that the command wrote. The command's shell is not the first: by SHLVL bash knows that
- * its rc file was read already. */
-#define RUN "(SHLVL=1; export SHLVL; exec \"${SHELL:-sh}\" -c \"$0\" 2>&4 4>&-); exit $?"
+ * have become somebody else's. What sh itself says of a command that was killed is nothing that the
+ * command wrote. */
 static const char on_leash[] =
     "echo %s >&2; exec 3<&0 </dev/null; "
     "(trap \"\" TERM HUP INT; cat <&3; kill -0 $$ && "
     "{ kill -TERM -$$ || kill -TERM $$; sleep 1; kill -KILL -$$; }) >/dev/null 2>&1 & "
-    "exec 3<&- 4>&2 2>/dev/null; " RUN;
+    "exec 3<&- 4>&2 2>/dev/null; " QUOTE_RUN "; exit $?";
 
 /* With an input of its own the command has no leash. */
-static const char on_input[] = "echo %s >&2; exec 4>&2 2>/dev/null; " RUN;
+static const char on_input[] = "echo %s >&2; exec 4>&2 2>/dev/null; " QUOTE_RUN "; exit $?";
 
 void ssh_way_init(struct ssh_way *way, bool plain)
 {
