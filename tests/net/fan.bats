@@ -3,90 +3,17 @@
 # their own way (fan_world.sh). And what does not depend on the way, by --via local.
 bats_require_minimum_version 1.5.0
 
-TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
-PATH=$PATH:/usr/sbin:/sbin
+load fan
 
-# Thirty hosts for all tests; why there are none is in $why.
-setup_file() {
-  local tool folder=$BATS_FILE_TMPDIR/world tries=0
-  why=
-  for tool in ip ssh sshd ssh-keygen unshare nsenter python3; do
-    command -v $tool >/dev/null || why="there is no $tool here"
-  done
-  [ "$(id -u)" -eq 0 ] || why="sshd for root needs root"
-  [ -n "$why" ] || unshare -mnp -f true 2>/dev/null || why="no private namespaces here"
-  export why
-  [ -z "$why" ] || return 0
-  mkdir "$folder"
-  chmod 755 "$BATS_FILE_TMPDIR" "$folder"
-  unshare -mnpf --kill-child --mount-proc "$BATS_TEST_DIRNAME/fan_world.sh" "$folder" 30 \
-    >"$folder/log" 2>&1 3>&- &
-  world_shell=$!
-  until [ -s "$folder/ready" ]; do
-    tries=$((tries + 1))
-    if [ $tries -eq 600 ] || ! kill -0 $world_shell; then
-      cat "$folder"/*log
-      return 1
-    fi
-    sleep 0.1
-  done
-  [ "$(cat "$folder/ready")" = ready ] || { cat "$folder/ready" "$folder"/*.log; return 1; }
-  world=$(cat "/proc/$world_shell/task/$world_shell/children")
-  world=${world% }
-  export world world_shell
-}
-
-teardown_file() {
-  [ -z "$world_shell" ] || kill -KILL "$world_shell"
-}
-
-setup() {
-  [ -z "$why" ] || [[ $BATS_TEST_DESCRIPTION == local:* ]] || skip "$why"
-  cd "$BATS_TEST_TMPDIR" || return
-  chmod 755 .
-}
-
-in_world() { nsenter -t "$world" --wd="$PWD" -m -n -p -- timeout --foreground -k 5 "${limit:-100}" "$@"; }
-
-# fan ARGUMENT...: in the world; exit status in $status, output in the files out and err.
-fan() {
-  status=0
-  in_world "$TIDEWAIT" fan "$@" >out 2>err </dev/null || status=$?
-}
+setup_file() { world_start fan_world.sh 30 ssh sshd ssh-keygen; }
+teardown_file() { world_end; }
+setup() { world_enter; }
 
 # here ARGUMENT...: the same by --via local, without a world.
 here() {
   status=0
   timeout -k 5 100 "$TIDEWAIT" fan --via local "$@" >out 2>err </dev/null || status=$?
 }
-
-# expect STATUS: and otherwise what was printed.
-expect() {
-  [ "$status" -eq "$1" ] || {
-    echo "exit status $status, wanted $1"
-    head -c 4000 out err
-    return 1
-  }
-}
-
-# has FILE LINE: the very line; has_not the opposite.
-has() { grep -qxF -- "$2" "$1" || { echo "no line '$2' in $1:"; head -c 4000 "$1"; return 1; }; }
-
-until_true() {
-  local tries=0
-  until "$@"; do
-    tries=$((tries + 1))
-    [ $tries -lt 400 ] || { echo "waited in vain for: $*"; return 1; }
-    sleep 0.05
-  done
-}
-
-# counts N WORD FILE
-counts() { [ "$(grep -cF "$2" "$3")" -eq "$1" ]; }
-
-# How many processes of the world have this word in their command line.
-alive() { in_world pgrep -cf "[ ]$1( |$)" || true; }
-all_gone() { [ "$(alive "$1")" -eq 0 ]; }
 
 @test "ssh: thirty hosts, each line with its host, in order" {
   fan -w 'web[01-30]' -- 'echo one; echo two; echo three >&2'
@@ -241,27 +168,6 @@ END
   [ "$(grep -c ': deadline: ended by' err)" -eq 2 ]
   [ "$(grep -c ': deadline: not started' err)" -eq 3 ]
   until_true all_gone 4712
-}
-
-# start ARGUMENT...: fan in the background, its pid in $fan; output in out and err.
-start() {
-  : >out
-  (exec nsenter -t "$world" --wd="$PWD" -m -n -p -- timeout --foreground -k 5 100 "$TIDEWAIT" fan "$@") \
-    >out 2>err </dev/null 3>&- &
-  shell=$!
-  until_true fan_is_there
-}
-fan_is_there() {
-  local of
-  # nsenter -p forks, and timeout does.
-  for of in $(pgrep -f "^$TIDEWAIT fan"); do
-    fan=$of
-  done
-  [ -n "$fan" ]
-}
-await() {
-  status=0
-  wait "$shell" || status=$?
 }
 
 @test "ssh: Ctrl-C tells who is running, the second ends them" {
