@@ -25,9 +25,6 @@
 /* How soon to look again for the address of a host. */
 #define RESOLVE_NS (5 * TW_NS_PER_MS)
 
-/* So many refusals of a port are looked at in a row. */
-#define REFUSALS_MAX 64
-
 /* Where a host is. */
 struct place {
     struct tw_endpoint to;
@@ -223,7 +220,7 @@ static int tell_wait(const struct tw_ledger *ledger, const struct place *place, 
     char to[TW_ENDPOINT_TEXT_MAX];
     struct tw_ledger_count count;
 
-    error->text[0] = 0;
+    *error = (struct tw_error){0};
     if (until_ns == TW_NEVER)
         return -EAGAIN;
     tw_ledger_count(ledger, &count);
@@ -243,9 +240,10 @@ static int open_first(struct rsh_way *way, struct job *job, const struct place *
 {
     struct tw_endpoint from = {.sa.sa_family = place->to.sa.sa_family};
     char to[TW_ENDPOINT_TEXT_MAX];
-    int code = 0;
+    int code;
 
-    for (unsigned i = 0; i < REFUSALS_MAX; i++) {
+    /* Until none is left: what is refused is set aside. */
+    do {
         int rc = tw_ledger_take(way->sources, place->lane, tw_clock_ns(), tuple, until_ns), fd;
 
         if (rc == -EAGAIN)
@@ -265,9 +263,7 @@ static int open_first(struct rsh_way *way, struct job *job, const struct place *
                        : fd >= 0 && code == EADDRNOTAVAIL ? TW_OUTCOME_TUPLE_TAKEN
                                                           : TW_OUTCOME_UNUSED,
                        tw_clock_ns());
-        if (code != EADDRINUSE && code != EADDRNOTAVAIL)
-            break;
-    }
+    } while (code == EADDRINUSE || code == EADDRNOTAVAIL);
     job->cause = cause_of_errno(code, CAUSE_START);
     return tw_error_set(error, code, "connect to %s from port %u: %s",
                         tw_endpoint_format(&place->to, to), tuple->port, strerror(code));
@@ -280,11 +276,11 @@ static int open_listener(struct rsh_way *way, struct job *job, int first, struct
     const struct tw_listen_opts opts = {.backlog = 4, .nonblocking = true};
     struct tw_endpoint at = {0};
     socklen_t len = sizeof(at);
-    int fd = -EADDRINUSE;
+    int fd;
 
     if (getsockname(first, &at.sa, &len))
         return tw_error_set(error, errno, "getsockname: %s", strerror(errno));
-    for (unsigned i = 0; fd == -EADDRINUSE && i < REFUSALS_MAX; i++) {
+    do {
         int rc = tw_ledger_take(way->listeners, 0, tw_clock_ns(), tuple, until_ns);
 
         if (rc == -EAGAIN)
@@ -297,7 +293,7 @@ static int open_listener(struct rsh_way *way, struct job *job, int first, struct
             tw_ledger_give(way->listeners, tuple,
                            fd == -EADDRINUSE ? TW_OUTCOME_PORT_TAKEN : TW_OUTCOME_UNUSED,
                            tw_clock_ns());
-    }
+    } while (fd == -EADDRINUSE);
     if (fd < 0)
         job->cause = cause_of_errno(-fd, CAUSE_START);
     return fd;
