@@ -11,7 +11,7 @@ usage() {
 # "a|b": either will do, a is installed.
 build='gcc libc6-dev meson ninja-build pkg-config|pkgconf libmnl-dev libjansson-dev zlib1g-dev scdoc clang bpftool libbpf-dev'
 demo="$build iproute2"
-test="$demo g++ libcmocka-dev bats python3 python3-portpicker python3-yaml procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server openssh-server openssh-client"
+test="$demo g++ libcmocka-dev bats python3 python3-portpicker python3-yaml procps nginx|nginx-light haproxy curl wrk strace nodejs perl redis-server openssh-server openssh-client openbsd-inetd rsh-server rsh-client netbase"
 
 [ $# -le 1 ] || usage
 case ${1:-build} in
@@ -19,7 +19,7 @@ build) packages=$build ;;
 demo) packages=$demo ;;
 test) packages=$test ;;
 lint) packages="$build libcmocka-dev clang-format clang-tidy cppcheck shellcheck" ;;
-bench) packages="$demo wrk apache2-utils httperf nginx|nginx-light lsof pdsh clustershell" ;;
+bench) packages="$demo wrk apache2-utils httperf nginx|nginx-light lsof pdsh clustershell openbsd-inetd rsh-server rsh-client netbase" ;;
 fuzz) packages="$build clang llvm libclang-rt-14-dev|libclang-rt-dev" ;;
 *) usage ;;
 esac
@@ -68,5 +68,11 @@ for package in $missing; do
   case $package in
   nginx | haproxy | redis-server) $as_root env SYSTEMD_OFFLINE=1 update-rc.d "$package" disable >/dev/null 2>&1 || true ;;
   openssh-server) $as_root env SYSTEMD_OFFLINE=1 update-rc.d ssh disable >/dev/null 2>&1 || true ;;
+  openbsd-inetd)
+    $as_root env SYSTEMD_OFFLINE=1 update-rc.d openbsd-inetd disable >/dev/null 2>&1 || true
+    $as_root env SYSTEMD_OFFLINE=1 systemctl disable inetd.service >/dev/null 2>&1 || true
+    ;;
+  # Nor when somebody starts inetd for something else: rsh is what nobody wants by accident.
+  rsh-server) $as_root update-inetd --disable shell,login,exec >/dev/null 2>&1 || true ;;
   esac
 done

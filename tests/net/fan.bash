@@ -52,7 +52,12 @@ world_enter() {
   chmod 755 .
 }
 
-in_world() { nsenter -t "$world" --wd="$PWD" -m -n -p -- timeout --foreground -k 5 "${limit:-100}" "$@"; }
+# in_world COMMAND...: there, for $limit seconds at most; in the network of the host $from, if that is set.
+in_world() {
+  nsenter -t "$world" --wd="$PWD" -m -n -p -- \
+    ${from:+nsenter -t "$(cat "$world_folder/$from.pid")" -n --} \
+    timeout --foreground -k 5 "${limit:-100}" "$@"
+}
 
 # fan ARGUMENT...: in the world; exit status in $status, output in the files out and err.
 fan() {
@@ -91,13 +96,12 @@ all_gone() { [ "$(alive "$1")" -eq 0 ]; }
 # start ARGUMENT...: fan in the background, its pid in $fan; output in out and err.
 start() {
   : >out
-  (exec nsenter -t "$world" --wd="$PWD" -m -n -p -- timeout --foreground -k 5 100 "$TIDEWAIT" fan "$@") \
-    >out 2>err </dev/null 3>&- &
+  in_world "$TIDEWAIT" fan "$@" >out 2>err </dev/null 3>&- &
   shell=$!
   until_true fan_is_there
 }
-# nsenter -p forks, and timeout does.
-fan_is_there() { fan=$(pgrep -P "$(pgrep -P "$shell")" -f "^$TIDEWAIT fan"); }
+# Behind a shell, nsenter and timeout.
+fan_is_there() { fan=$(pgrep -P "$(pgrep -P "$(pgrep -P "$shell")")" -f "^$TIDEWAIT fan"); }
 await() {
   status=0
   wait "$shell" || status=$?

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # `tidewait fan` over real ssh: thirty network namespaces with Debian's sshd, and hosts that fail each in
 # their own way (fan_world.sh). And what does not depend on the way, by --via local.
+# shellcheck disable=SC2154 # the variables are set in fan.bash
 bats_require_minimum_version 1.5.0
 
 load fan
