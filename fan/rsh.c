@@ -221,7 +221,7 @@ static int tell_wait(const struct tw_ledger *ledger, const struct place *place, 
     struct tw_ledger_count count;
 
     *error = (struct tw_error){0};
-    if (until_ns == TW_NEVER)
+    if (until_ns == TW_NEVER || until_ns <= tw_clock_ns() + TW_LEDGER_REST_NS)
         return -EAGAIN;
     tw_ledger_count(ledger, &count);
     if (place && !tw_ledger_takes_over(ledger, place->lane))
