@@ -13,14 +13,15 @@
 #define EVENTS      256
 #define READ_SIZE   (64 << 10)
 #define TICK_NS     (TW_NS_PER_S / 10)
-#define RETRY_NS    TW_NS_PER_S /* after the first attempt of a host; twice as long after each */
-#define RETRY_STEPS 6           /* but no longer than 32 s */
-#define LATE_NS     TW_NS_PER_S /* ten times as long as a turn should last */
-#define GRACE_NS    TW_NS_PER_S /* between the steps of ending one */
+#define PAUSE_NS    (8 * TW_NS_PER_MS) /* the shortest of a host; each is twice as long */
+#define PAUSES      13                 /* up to 32 s */
+#define PAUSE_RETRY 7                  /* after the first attempt: a second */
+#define LATE_NS     TW_NS_PER_S        /* ten times as long as a turn should last */
+#define GRACE_NS    TW_NS_PER_S        /* between the steps of ending one */
 #define KIND_BITS   2
 #define OF_PROCESS  2 /* a kind beside the streams */
 
-/* Jobs that wait for another attempt, the first due first. */
+/* Jobs that wait for their time, the first due first. */
 struct queue {
     struct job *first, **end;
 };
@@ -31,7 +32,7 @@ struct run {
     struct job *jobs;
     size_t next; /* the first job that was never started */
     struct job **running;
-    struct queue again[RETRY_STEPS]; /* each for those that wait equally long */
+    struct queue again[PAUSES]; /* each for those that wait equally long */
     struct fan_count count;
     uint64_t deadline_ns;
     uint64_t not_before_ns; /* nothing is started before */
@@ -156,31 +157,42 @@ static void finish(struct run *run, struct job *job)
         sink->done(sink->context, job);
 }
 
+static void begin(struct run *run, struct job *job)
+{
+    if (!job->begun && run->opts->sink->begin)
+        run->opts->sink->begin(run->opts->sink->context, job);
+    job->begun = true;
+}
+
 static void finish_unstarted(struct run *run, struct job *job, enum fan_cause cause,
                              const char *why)
 {
-    const struct fan_sink *sink = run->opts->sink;
-
-    if (job->due_ns == 0 && sink->begin)
-        sink->begin(sink->context, job);
+    begin(run, job);
     job->cause = cause;
     job_tell(job, why, strlen(why));
     run->count.waiting--;
     finish(run, job);
 }
 
+static void wait_in_queue(struct run *run, struct job *job, unsigned pause, uint64_t now)
+{
+    struct queue *queue = &run->again[pause];
+
+    job->due_ns = now + (PAUSE_NS << pause);
+    job->next = NULL;
+    *queue->end = job;
+    queue->end = &job->next;
+}
+
 /* Another attempt later. What keeps us out may be over at once, such as too many logins at a time;
  * or take a minute, such as a restart, or ports of ours in TIME_WAIT. */
 static void put_off(struct run *run, struct job *job, uint64_t now)
 {
-    unsigned step = job->attempts < RETRY_STEPS ? job->attempts - 1 : RETRY_STEPS - 1;
-    struct queue *queue = &run->again[step];
+    unsigned pause = PAUSE_RETRY + job->attempts - 1;
 
     job->state = JOB_WAITING;
-    job->due_ns = now + (RETRY_NS << step);
-    job->next = NULL;
-    *queue->end = job;
-    queue->end = &job->next;
+    job->waits = 0;
+    wait_in_queue(run, job, pause < PAUSES ? pause : PAUSES - 1, now);
     run->count.waiting++;
 }
 
@@ -189,7 +201,7 @@ static struct queue *first_queue(struct run *run)
 {
     struct queue *first = NULL;
 
-    for (struct queue *queue = run->again; queue < run->again + RETRY_STEPS; queue++)
+    for (struct queue *queue = run->again; queue < run->again + PAUSES; queue++)
         if (queue->first && (!first || queue->first->due_ns < first->first->due_ns))
             first = queue;
     return first;
@@ -310,14 +322,17 @@ static bool is_of_system(int rc)
     return rc == -EAGAIN || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
 }
 
-/* The transport cannot start it. Returns -EAGAIN: not now; else it has failed. */
+/* The transport cannot start it. Returns -EBUSY: others first; -EAGAIN: none now; else it has
+ * failed. */
 static int not_started(struct run *run, int rc, uint64_t until_ns, const struct tw_error *error)
 {
     const struct fan_sink *sink = run->opts->sink;
 
-    run->not_before_ns = until_ns;
     if (until_ns && error->text[0] && sink->pause)
         sink->pause(sink->context, error->text, until_ns);
+    if (until_ns && rc == -EBUSY)
+        return rc;
+    run->not_before_ns = until_ns;
     if (until_ns)
         return -EAGAIN;
     if (is_of_system(rc) && run->count.running) {
@@ -327,7 +342,7 @@ static int not_started(struct run *run, int rc, uint64_t until_ns, const struct 
     return rc == -EAGAIN ? -ENOMEM : rc;
 }
 
-/* Returns 0; -EAGAIN: not now; else the job has failed. */
+/* Returns 0, or what not_started() does. */
 static int try_start(struct run *run, struct job *job, struct tw_error *error)
 {
     const struct fan_opts *opts = run->opts;
@@ -345,6 +360,7 @@ static int try_start(struct run *run, struct job *job, struct tw_error *error)
         job->attempt = NULL;
         return not_started(run, rc, until_ns, error);
     }
+    begin(run, job);
     attempt->started_ns = now;
     attempt->end_ns = opts->command->connect_ns ? now + opts->command->connect_ns : TW_NEVER;
     if (!attempt->mark)
@@ -402,7 +418,6 @@ static void fail_to_start(struct run *run, struct job *job, const char *why, uin
 
 static void fill_window(struct run *run)
 {
-    const struct fan_sink *sink = run->opts->sink;
     uint64_t now = tw_clock_ns();
     struct queue *queue;
     struct job *job;
@@ -413,14 +428,13 @@ static void fill_window(struct run *run)
         struct tw_error error = {0};
         int rc;
 
-        if (job->due_ns == 0 && sink->begin)
-            sink->begin(sink->context, job);
-        job->due_ns = now;
         rc = try_start(run, job, &error);
         if (rc == -EAGAIN)
             return;
         leave_queue(run, queue);
-        if (rc)
+        if (rc == -EBUSY)
+            wait_in_queue(run, job, job->waits < PAUSE_RETRY ? job->waits++ : PAUSE_RETRY, now);
+        else if (rc)
             fail_to_start(run, job, error.text[0] ? error.text : strerror(-rc), now);
     }
 }
@@ -562,7 +576,7 @@ int fan_run(const struct fan_opts *opts, const struct hosts *hosts, struct job *
     int rc = 0;
 
     run.looked_ns = tw_clock_ns();
-    for (int i = 0; i < RETRY_STEPS; i++)
+    for (int i = 0; i < PAUSES; i++)
         run.again[i].end = &run.again[i].first;
     for (size_t i = 0; i < hosts->count; i++)
         jobs[i] = (struct job){.host = &hosts->items[i], .exit = -1};

@@ -52,7 +52,9 @@ struct job {
     int exit;             /* exit status of the command; -1: none */
     int signal;           /* that ended it; 0: none */
     unsigned attempts;
-    uint64_t due_ns;  /* of the next attempt */
+    uint64_t due_ns;  /* of the next attempt, or of the next look whether there can be one */
+    unsigned waits;   /* so many of these looks in a row */
+    bool begun;       /* the sink knows of it */
     uint64_t took_ns; /* the last attempt */
     char *detail;     /* what failed in words, harmless; from malloc; may be NULL */
     struct attempt *attempt;
@@ -74,8 +76,8 @@ struct transport {
     const char *name;
     /* Starts the attempt of a job: fills in the child and its pipes (child_start() does), and mark.
      * Returns 0; -EAGAIN when nothing may be started before *until_ns (TW_NEVER: before another one
-     * has ended), with why in *error if that is worth telling; else -errno with *error, and the
-     * cause in the job unless it is CAUSE_START. */
+     * has ended), with why in *error if that is worth telling; -EBUSY when that is so for this host
+     * alone; else -errno with *error, and the cause in the job unless it is CAUSE_START. */
     int (*start)(void *context, const struct fan_command *command, struct job *job,
                  uint64_t *until_ns, struct tw_error *error);
     /* The child has ended by itself, or was ended (attempt->ended). job->exit and signal are set,

@@ -25,6 +25,9 @@
 /* How soon to look again for the address of a host. */
 #define RESOLVE_NS (5 * TW_NS_PER_MS)
 
+/* So long hosts whose addresses have not come yet keep the others waiting, for the order's sake. */
+#define IN_ORDER_NS (200 * TW_NS_PER_MS)
+
 /* Where a host is. */
 struct place {
     struct tw_endpoint to;
@@ -41,6 +44,7 @@ struct rsh_way {
     uint64_t resolve_ns;
     char mark[MARK_MAX];
     struct place *places; /* of each host */
+    uint64_t asked_ns;    /* when they were asked for */
     void *lanes;          /* tsearch(3): the first place of each lane */
     struct tw_ledger *sources, *listeners;
     unsigned listener_count;
@@ -98,7 +102,7 @@ static int find_place(struct rsh_way *way, struct job *job, struct place **out, 
     rc = gai_error(&place->lookup);
     if (rc == EAI_INPROGRESS && (!way->resolve_ns || now - place->since_ns < way->resolve_ns)) {
         *until_ns = now + RESOLVE_NS;
-        return -EAGAIN;
+        return now - way->asked_ns < IN_ORDER_NS ? -EAGAIN : -EBUSY;
     }
     job->cause = CAUSE_UNKNOWN_HOST;
     if (rc == EAI_INPROGRESS)
@@ -140,6 +144,7 @@ static int ask_for_places(struct rsh_way *way, struct tw_error *error)
         place->lookup.ar_request = &place->hints;
         lookups[i] = &place->lookup;
     }
+    way->asked_ns = tw_clock_ns();
     rc = getaddrinfo_a(GAI_NOWAIT, lookups, (int)count, NULL);
     free(lookups);
     return rc ? tw_error_set(error, ENOMEM, "cannot ask for the addresses of the hosts: %s",
@@ -225,7 +230,7 @@ static int tell_wait(const struct tw_ledger *ledger, const struct place *place, 
         return -EAGAIN;
     tw_ledger_count(ledger, &count);
     if (place && !tw_ledger_takes_over(ledger, place->lane))
-        return tw_error_set(error, EAGAIN,
+        return tw_error_set(error, EBUSY,
                             "the source ports to %s are in TIME_WAIT: our end closed first, and "
                             "without TCP timestamps at both ends they cannot be taken over",
                             tw_endpoint_format(&place->to, to));
