@@ -101,7 +101,7 @@ def in_world(args):
                 if ready.read_text() != "ready\n":
                     sys.exit(ready.read_text())
                 first = pathlib.Path(f"/proc/{world.pid}/task/{world.pid}/children").read_text().strip()
-                return subprocess.run(["nsenter", "-t", first, "-m", "-n", "-p", f"--wd={os.getcwd()}", "--",
+                return subprocess.run(["nsenter", "-t", first, "-r", "-m", "-n", "-p", f"--wd={os.getcwd()}", "--",
                                        sys.executable, __file__, "--inside", *sys.argv[1:]],
                                       env={**os.environ, "FAN_RSH_WORLD": folder}, check=False).returncode
             finally:

@@ -54,7 +54,8 @@ world_enter() {
 
 # in_world COMMAND...: there, for $limit seconds at most; in the network of the host $from, if that is set.
 in_world() {
-  nsenter -t "$world" --wd="$PWD" -m -n -p -- \
+  # Its root too: the mounts of a world that was made in a chroot are not below ours.
+  nsenter -t "$world" --wd="$PWD" -r -m -n -p -- \
     ${from:+nsenter -t "$(cat "$world_folder/$from.pid")" -n --} \
     timeout --foreground -k 5 "${limit:-100}" "$@"
 }
