@@ -9,22 +9,15 @@
 #include <unistd.h>
 
 #include "tidewait/clock.h"
+#include "waiting.h"
 
-#define EVENTS      256
-#define READ_SIZE   (64 << 10)
-#define TICK_NS     (TW_NS_PER_S / 10)
-#define PAUSE_NS    (8 * TW_NS_PER_MS) /* the shortest of a host; each is twice as long */
-#define PAUSES      13                 /* up to 32 s */
-#define PAUSE_RETRY 7                  /* after the first attempt: a second */
-#define LATE_NS     TW_NS_PER_S        /* ten times as long as a turn should last */
-#define GRACE_NS    TW_NS_PER_S        /* between the steps of ending one */
-#define KIND_BITS   2
-#define OF_PROCESS  2 /* a kind beside the streams */
-
-/* Jobs that wait for their time, the first due first. */
-struct queue {
-    struct job *first, **end;
-};
+#define EVENTS     256
+#define READ_SIZE  (64 << 10)
+#define TICK_NS    (TW_NS_PER_S / 10)
+#define LATE_NS    TW_NS_PER_S /* ten times as long as a turn should last */
+#define GRACE_NS   TW_NS_PER_S /* between the steps of ending one */
+#define KIND_BITS  2
+#define OF_PROCESS 2 /* a kind beside the streams */
 
 /* One call of fan_run(). */
 struct run {
@@ -32,7 +25,7 @@ struct run {
     struct job *jobs;
     size_t next; /* the first job that was never started */
     struct job **running;
-    struct queue again[PAUSES]; /* each for those that wait equally long */
+    struct waiting waiting; /* those that were put off */
     struct fan_count count;
     uint64_t deadline_ns;
     uint64_t not_before_ns; /* nothing is started before */
@@ -174,37 +167,14 @@ static void finish_unstarted(struct run *run, struct job *job, enum fan_cause ca
     finish(run, job);
 }
 
-static void wait_in_queue(struct run *run, struct job *job, unsigned pause, uint64_t now)
-{
-    struct queue *queue = &run->again[pause];
-
-    job->due_ns = now + (PAUSE_NS << pause);
-    job->next = NULL;
-    *queue->end = job;
-    queue->end = &job->next;
-}
-
 /* Another attempt later. What keeps us out may be over at once, such as too many logins at a time;
  * or take a minute, such as a restart, or ports of ours in TIME_WAIT. */
 static void put_off(struct run *run, struct job *job, uint64_t now)
 {
-    unsigned pause = PAUSE_RETRY + job->attempts - 1;
-
     job->state = JOB_WAITING;
     job->waits = 0;
-    wait_in_queue(run, job, pause < PAUSES ? pause : PAUSES - 1, now);
+    waiting_add(&run->waiting, job, WAITING_SECOND + job->attempts - 1, now);
     run->count.waiting++;
-}
-
-/* The one that is due first, or NULL. */
-static struct queue *first_queue(struct run *run)
-{
-    struct queue *first = NULL;
-
-    for (struct queue *queue = run->again; queue < run->again + PAUSES; queue++)
-        if (queue->first && (!first || queue->first->due_ns < first->first->due_ns))
-            first = queue;
-    return first;
 }
 
 static void reap(struct job *job)
@@ -375,26 +345,23 @@ static int try_start(struct run *run, struct job *job, struct tw_error *error)
     return 0;
 }
 
-/* The job whose turn it is, or NULL; *queue is where it waits, NULL for one that was never started.
- */
-static struct job *next_job(struct run *run, uint64_t now, struct queue **queue)
+/* The job whose turn it is, or NULL. */
+static struct job *next_job(struct run *run, uint64_t now)
 {
-    *queue = first_queue(run);
-    if (*queue && (*queue)->first->due_ns <= now)
-        return (*queue)->first;
-    *queue = NULL;
+    struct job *job = waiting_first(&run->waiting);
+
+    if (job && job->due_ns <= now)
+        return job;
     return run->next < run->count.total ? &run->jobs[run->next] : NULL;
 }
 
-static void leave_queue(struct run *run, struct queue *queue)
+/* Its turn is over. */
+static void leave_queue(struct run *run, const struct job *job)
 {
-    if (!queue) {
+    if (job == &run->jobs[run->next])
         run->next++;
-        return;
-    }
-    queue->first = queue->first->next;
-    if (!queue->first)
-        queue->end = &queue->first;
+    else
+        waiting_leave(&run->waiting);
 }
 
 static bool has_room(const struct run *run)
@@ -419,21 +386,20 @@ static void fail_to_start(struct run *run, struct job *job, const char *why, uin
 static void fill_window(struct run *run)
 {
     uint64_t now = tw_clock_ns();
-    struct queue *queue;
     struct job *job;
 
     if (run->stopped || run->not_before_ns > now)
         return;
-    while (has_room(run) && (job = next_job(run, now, &queue))) {
+    while (has_room(run) && (job = next_job(run, now))) {
         struct tw_error error = {0};
-        int rc;
+        int rc = try_start(run, job, &error);
 
-        rc = try_start(run, job, &error);
         if (rc == -EAGAIN)
             return;
-        leave_queue(run, queue);
+        leave_queue(run, job);
         if (rc == -EBUSY)
-            wait_in_queue(run, job, job->waits < PAUSE_RETRY ? job->waits++ : PAUSE_RETRY, now);
+            waiting_add(&run->waiting, job,
+                        job->waits < WAITING_SECOND ? job->waits++ : WAITING_SECOND, now);
         else if (rc)
             fail_to_start(run, job, error.text[0] ? error.text : strerror(-rc), now);
     }
@@ -444,11 +410,10 @@ static void fill_window(struct run *run)
 /* Those that wait are not started any more. */
 static void cancel_waiting(struct run *run, enum fan_cause cause, const char *why)
 {
-    struct queue *queue;
     struct job *job;
 
-    while ((job = next_job(run, TW_NEVER, &queue))) {
-        leave_queue(run, queue);
+    while ((job = next_job(run, TW_NEVER))) {
+        leave_queue(run, job);
         finish_unstarted(run, job, cause, why);
     }
 }
@@ -485,7 +450,6 @@ static void check_stop(struct run *run, uint64_t now)
 static uint64_t look_after(struct run *run, uint64_t now)
 {
     uint64_t next = now + TICK_NS;
-    const struct queue *again;
 
     for (size_t i = run->count.running; i-- > 0;) {
         struct attempt *attempt = run->running[i]->attempt;
@@ -497,12 +461,18 @@ static uint64_t look_after(struct run *run, uint64_t now)
         else if (attempt->end_ns < next)
             next = attempt->end_ns;
     }
-    if (run->deadline_ns < next)
-        next = run->deadline_ns;
-    again = first_queue(run);
-    if (again && has_room(run) && again->first->due_ns < next)
-        next = again->first->due_ns;
-    return next;
+    return run->deadline_ns < next ? run->deadline_ns : next;
+}
+
+/* The time when another job can begin, if that is before `next`. */
+static uint64_t next_begin(const struct run *run, uint64_t now, uint64_t next)
+{
+    const struct job *job = has_room(run) ? waiting_first(&run->waiting) : NULL;
+    uint64_t due_ns = job ? job->due_ns : TW_NEVER;
+
+    if (run->not_before_ns > now)
+        due_ns = run->not_before_ns;
+    return due_ns < next ? due_ns : next;
 }
 
 /* While we were stopped (Ctrl-Z), or hung in a write that nobody read, no time of the hosts has run
@@ -547,8 +517,7 @@ static void turn(struct run *run)
     check_stop(run, now);
     next = look_after(run, now);
     fill_window(run);
-    if (run->not_before_ns > now && run->not_before_ns < next)
-        next = run->not_before_ns;
+    next = next_begin(run, now, next);
     if (sink->tick)
         sink->tick(sink->context, &run->count);
     if (run->count.running + run->count.waiting == 0)
@@ -576,8 +545,7 @@ int fan_run(const struct fan_opts *opts, const struct hosts *hosts, struct job *
     int rc = 0;
 
     run.looked_ns = tw_clock_ns();
-    for (int i = 0; i < PAUSES; i++)
-        run.again[i].end = &run.again[i].first;
+    waiting_init(&run.waiting);
     for (size_t i = 0; i < hosts->count; i++)
         jobs[i] = (struct job){.host = &hosts->items[i], .exit = -1};
     if (run.epoll < 0)
