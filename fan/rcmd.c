@@ -16,6 +16,7 @@
 #define PIECE      (32 << 10)
 #define HELD_MAX   64 /* of stderr: a mark with an exit status, and what may become one */
 #define ANSWER_MAX 512
+#define CLOSE_MS   1000              /* for the other end to close what it has refused */
 #define GRACE_NS   (TW_NS_PER_S / 2) /* between SIGTERM and SIGKILL for the command */
 
 /* Somebody wants the command to end. In a process that does nothing else. */
@@ -236,6 +237,17 @@ static bool begin(struct talk *talk)
     return true;
 }
 
+/* What was refused ends: the other end closes both connections, if we let it be the first. */
+static void let_close(struct talk *talk)
+{
+    char data[ANSWER_MAX];
+    struct pollfd one = {.fd = talk->second, .events = POLLIN};
+
+    while (one.fd >= 0 && !ending && poll(&one, 1, CLOSE_MS) > 0 &&
+           read(one.fd, data, sizeof(data)) > 0)
+        ;
+}
+
 /* --- while the command runs ------------------------------------------------------------------- */
 
 /* How many of the last bytes may be the beginning of a mark. */
@@ -421,8 +433,10 @@ int rcmd_run(void *context)
     snprintf(talk.status_mark, sizeof(talk.status_mark), "%s:", rcmd->mark);
     rcmd->cause = CAUSE_CLOSED; /* should we be killed before we know better */
     catch_signals(&talk);
-    if (!begin(&talk))
+    if (!begin(&talk)) {
+        let_close(&talk);
         return FAILED;
+    }
     rcmd->cause = CAUSE_NONE;
     if (!put(STDERR_FILENO, rcmd->mark, strlen(rcmd->mark)) || !put(STDERR_FILENO, "\n", 1))
         return FAILED;

@@ -133,6 +133,11 @@ for name, host in hosts.items():
 assert hosts["locked"]["detail"] == "Permission denied.", hosts["locked"]
 assert hosts["full"]["detail"] == r"rshd: Cannot fork; \x1b[31mtry again.", hosts["full"]
 END
+  # What is refused is closed by the other end too.
+  for _ in 1 2 3 4 5; do
+    rsh --ports 560:579 -w locked -- true
+  done
+  [ -z "$(time_waits us 'sport >= :560 and sport <= :579')" ]
   # Without an answer about the names of some, the others run.
   echo nameserver 10.79.0.208 >resolv.conf
   in_world unshare -m sh -c 'mount --bind resolv.conf /etc/resolv.conf && exec "$@"' sh \
