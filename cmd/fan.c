@@ -210,36 +210,40 @@ static int open_input(int *input, struct tw_error *error)
     return 0;
 }
 
-/* The window that the ports and the limit of descriptors allow, which is raised as far as it may
- * be. */
-static unsigned window_of(const struct fan_job *job)
+/* How many hosts the limit of open files allows, which is raised as far as it may be. */
+static unsigned files_allow(unsigned window, unsigned each)
 {
-    const struct fan_config *config = job->config;
-    unsigned each = job->way.descriptors + (config->folder ? STREAMS : 0);
-    size_t hosts = job->hosts.count;
-    unsigned window = (unsigned)(config->window < hosts ? config->window : hosts);
-    rlim_t wanted;
+    rlim_t wanted = (rlim_t)window * each + DESCRIPTORS_OURS;
     struct rlimit limit;
 
-    if (job->way.window && job->way.window < window) {
-        window = job->way.window;
-        fprintf(stderr,
-                "tidewait fan: only %u hosts at a time: each needs a reserved port of its "
-                "own for stderr\n",
-                window);
-    }
-    wanted = (rlim_t)window * each + DESCRIPTORS_OURS;
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
         return window;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
     if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
         return window;
-    window = limit.rlim_cur > DESCRIPTORS_OURS + each
-                 ? (unsigned)(limit.rlim_cur - DESCRIPTORS_OURS) / each
-                 : 1;
-    fprintf(stderr,
-            "tidewait fan: only %u hosts at a time: the limit of open files is %llu (ulimit -Hn)\n",
-            window, (unsigned long long)limit.rlim_cur);
+    return limit.rlim_cur > DESCRIPTORS_OURS + each
+               ? (unsigned)(limit.rlim_cur - DESCRIPTORS_OURS) / each
+               : 1;
+}
+
+static unsigned window_of(const struct fan_job *job)
+{
+    const struct fan_config *config = job->config;
+    size_t hosts = job->hosts.count;
+    unsigned window = (unsigned)(config->window < hosts ? config->window : hosts);
+    unsigned allowed = files_allow(window, job->way.descriptors + (config->folder ? STREAMS : 0));
+    const char *why = NULL;
+
+    if (allowed < window) {
+        window = allowed;
+        why = "more need more open files (ulimit -Hn)";
+    }
+    if (job->way.window && job->way.window < window) {
+        window = job->way.window;
+        why = "each needs a reserved port of its own for stderr";
+    }
+    if (why && !config->quiet)
+        fprintf(stderr, "tidewait fan: only %u hosts at a time: %s\n", window, why);
     return window;
 }
 

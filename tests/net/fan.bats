@@ -301,7 +301,7 @@ END
   expect 0
   [ "$(wc -l <out)" -eq 100 ]
   [ "$(wc -l <err)" -eq 1 ]
-  grep -q 'the limit of open files is 60' err
+  grep -q 'hosts at a time: more need more open files' err
 }
 
 @test "local: lines are never torn" {
