@@ -552,8 +552,9 @@ int fan_run(const struct fan_opts *opts, const struct hosts *hosts, struct job *
         rc = tw_error_set(error, errno, "epoll_create1: %s", strerror(errno));
     else if (!run.running || !run.buffer)
         rc = tw_error_set(error, ENOMEM, "no memory");
-    while (rc == 0 && run.count.running + run.count.waiting)
-        turn(&run);
+    else
+        while (run.count.running + run.count.waiting)
+            turn(&run);
     if (run.epoll >= 0)
         close(run.epoll);
     free(run.running);

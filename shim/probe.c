@@ -77,7 +77,7 @@ static void read_answer(struct probe *probe, const struct nlmsghdr *head, long l
     } else if (body->idiag_state == TCP_TIME_WAIT && body->idiag_timer == TIMER_TIME_WAIT) {
         probe->answer = PROBE_TIME_WAIT;
         probe->left_s = body->idiag_expires / 1000 + 1;
-    } else if (body->idiag_state < 32 && (CLOSING_STATES >> body->idiag_state & 1)) {
+    } else if (body->idiag_state < 32 && (1u << body->idiag_state & CLOSING_STATES)) {
         probe->answer = PROBE_CLOSING;
     }
     read_timestamps(probe, head);
