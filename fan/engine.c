@@ -115,10 +115,15 @@ static void take_words(struct run *run, struct job *job, const char *data, size_
     pass(run, job, STREAM_ERR, data, len);
 }
 
-static void close_pipe(struct attempt *attempt, enum fan_stream stream)
+/* A child that was forked a moment ago may still have it too: closing alone would not end its
+ * events. */
+static void close_source(const struct run *run, int *fd)
 {
-    close(attempt->pipes[stream]);
-    attempt->pipes[stream] = -1;
+    if (*fd < 0)
+        return;
+    epoll_ctl(run->epoll, EPOLL_CTL_DEL, *fd, NULL);
+    close(*fd);
+    *fd = -1;
 }
 
 /* One piece, so that a host that writes much does not keep the others waiting. */
@@ -130,7 +135,7 @@ static void read_pipe(struct run *run, struct job *job, enum fan_stream stream)
     if (len < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (len <= 0)
-        close_pipe(attempt, stream);
+        close_source(run, &attempt->pipes[stream]);
     else if (stream == STREAM_ERR)
         take_words(run, job, run->buffer, (size_t)len, tw_clock_ns());
     else
@@ -211,13 +216,11 @@ static void tell_limit(struct job *job, enum fan_cause cause)
         job_tell(job, words[cause], strlen(words[cause]));
 }
 
-static void close_attempt(struct attempt *attempt)
+static void close_attempt(const struct run *run, struct attempt *attempt)
 {
     for (int i = 0; i < STREAMS; i++)
-        if (attempt->pipes[i] >= 0)
-            close(attempt->pipes[i]);
-    if (attempt->process >= 0)
-        close(attempt->process);
+        close_source(run, &attempt->pipes[i]);
+    close_source(run, &attempt->process);
     if (attempt->leash >= 0)
         close(attempt->leash);
 }
@@ -240,7 +243,7 @@ static void end_attempt(struct run *run, size_t at)
     job->took_ns = now - attempt->started_ns;
     if (attempt->mark && !is_of_transport(job->cause))
         pass(run, job, STREAM_ERR, attempt->words, attempt->word_len);
-    close_attempt(attempt);
+    close_attempt(run, attempt);
     free(attempt);
     job->attempt = NULL;
     if (cause_is_of_connect(job->cause) && job->attempts <= run->opts->retry && !run->stopped)
@@ -251,7 +254,8 @@ static void end_attempt(struct run *run, size_t at)
 
 /* The next step of ending a child and all that it has started. It is not waited for before the end
  * of its pipes, so that its number cannot be somebody else's meanwhile. */
-static void end_child(struct attempt *attempt, enum fan_cause cause, bool at_once, uint64_t now)
+static void end_child(const struct run *run, struct attempt *attempt, enum fan_cause cause,
+                      bool at_once, uint64_t now)
 {
     if (!attempt->ended)
         attempt->ended = cause;
@@ -264,8 +268,7 @@ static void end_child(struct attempt *attempt, enum fan_cause cause, bool at_onc
         kill(-attempt->pid, attempt->steps == 0 ? SIGTERM : SIGKILL);
     /* What has left its session and still holds the pipes is let go. */
     for (int i = 0; attempt->steps == 2 && i < STREAMS; i++)
-        if (attempt->pipes[i] >= 0)
-            close_pipe(attempt, i);
+        close_source(run, &attempt->pipes[i]);
     attempt->steps++;
     attempt->end_ns = attempt->steps <= 2 ? now + GRACE_NS : TW_NEVER;
 }
@@ -341,7 +344,7 @@ static int try_start(struct run *run, struct job *job, struct tw_error *error)
     run->count.waiting--;
     /* Without events of it, it has to go at once. */
     if (listen_to(run, job))
-        end_child(attempt, CAUSE_START, true, now);
+        end_child(run, attempt, CAUSE_START, true, now);
     return 0;
 }
 
@@ -424,7 +427,7 @@ static void end_all(struct run *run, enum fan_cause cause, bool at_once, uint64_
         struct attempt *attempt = run->running[i]->attempt;
 
         if (attempt->steps < (at_once ? 2 : 1))
-            end_child(attempt, cause, at_once, now);
+            end_child(run, attempt, cause, at_once, now);
     }
     cancel_waiting(run, cause,
                    cause == CAUSE_DEADLINE ? "not started before --deadline"
@@ -455,7 +458,7 @@ static uint64_t look_after(struct run *run, uint64_t now)
         struct attempt *attempt = run->running[i]->attempt;
 
         if (attempt->end_ns <= now)
-            end_child(attempt, attempt->mark ? CAUSE_TIMEOUT : CAUSE_TIME_LIMIT, false, now);
+            end_child(run, attempt, attempt->mark ? CAUSE_TIMEOUT : CAUSE_TIME_LIMIT, false, now);
         if (attempt->exited && attempt->pipes[STREAM_OUT] < 0 && attempt->pipes[STREAM_ERR] < 0)
             end_attempt(run, i);
         else if (attempt->end_ns < next)
@@ -499,8 +502,7 @@ static void take_event(struct run *run, const struct epoll_event *event)
         return;
     if (kind == OF_PROCESS && attempt->process >= 0) {
         attempt->exited = true;
-        close(attempt->process);
-        attempt->process = -1;
+        close_source(run, &attempt->process);
     } else if (kind < STREAMS && attempt->pipes[kind] >= 0) {
         read_pipe(run, job, kind);
     }
