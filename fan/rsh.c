@@ -3,15 +3,14 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "mark.h"
+#include "place.h"
 #include "quote.h"
 #include "rcmd.h"
 #include "tidewait/clock.h"
@@ -25,27 +24,11 @@
 /* How soon to look again for the address of a host. */
 #define RESOLVE_NS (5 * TW_NS_PER_MS)
 
-/* So long hosts whose addresses have not come yet keep the others waiting, for the order's sake. */
-#define IN_ORDER_NS (200 * TW_NS_PER_MS)
-
-/* Where a host is. */
-struct place {
-    struct tw_endpoint to;
-    uint32_t lane;     /* the same for all hosts that are at the same place */
-    uint64_t since_ns; /* when its address was first waited for */
-    struct addrinfo hints;
-    struct gaicb lookup;
-};
-
 struct rsh_way {
-    const struct hosts *hosts;
     const char *local_user;
     bool plain;
-    uint64_t resolve_ns;
     char mark[MARK_MAX];
-    struct place *places; /* of each host */
-    uint64_t asked_ns;    /* when they were asked for */
-    void *lanes;          /* tsearch(3): the first place of each lane */
+    struct places *places;
     struct tw_ledger *sources, *listeners;
     unsigned listener_count;
 };
@@ -57,100 +40,6 @@ struct session {
     struct tw_tuple source, listener;
     char *line;
 };
-
-/* --- where hosts are -------------------------------------------------------------------------- */
-
-static int by_endpoint(const void *a, const void *b)
-{
-    const struct tw_endpoint *x = &((const struct place *)a)->to;
-    const struct tw_endpoint *y = &((const struct place *)b)->to;
-
-    if (x->sa.sa_family != y->sa.sa_family)
-        return x->sa.sa_family - y->sa.sa_family;
-    if (tw_endpoint_port(x) != tw_endpoint_port(y))
-        return tw_endpoint_port(x) - tw_endpoint_port(y);
-    if (x->sa.sa_family == AF_INET)
-        return memcmp(&x->v4.sin_addr, &y->v4.sin_addr, sizeof(x->v4.sin_addr));
-    if (x->v6.sin6_scope_id != y->v6.sin6_scope_id)
-        return x->v6.sin6_scope_id < y->v6.sin6_scope_id ? -1 : 1;
-    return memcmp(&x->v6.sin6_addr, &y->v6.sin6_addr, sizeof(x->v6.sin6_addr));
-}
-
-/* IPv4 first: inetd's shell service is of IPv4 unless it is told otherwise. */
-static const struct addrinfo *choose(const struct addrinfo *list)
-{
-    for (const struct addrinfo *one = list; one; one = one->ai_next)
-        if (one->ai_family == AF_INET)
-            return one;
-    return list;
-}
-
-/* The place of a job's host, once its address has come. */
-static int find_place(struct rsh_way *way, struct job *job, struct place **out, uint64_t *until_ns,
-                      struct tw_error *error)
-{
-    struct place *place = &way->places[job->host - way->hosts->items];
-    uint64_t now = tw_clock_ns();
-    const struct addrinfo *found;
-    struct place **lane;
-    int rc;
-
-    *out = place;
-    if (place->to.sa.sa_family != AF_UNSPEC)
-        return 0;
-    place->since_ns = place->since_ns ? place->since_ns : now;
-    rc = gai_error(&place->lookup);
-    if (rc == EAI_INPROGRESS && (!way->resolve_ns || now - place->since_ns < way->resolve_ns)) {
-        *until_ns = now + RESOLVE_NS;
-        return now - way->asked_ns < IN_ORDER_NS ? -EAGAIN : -EBUSY;
-    }
-    job->cause = CAUSE_UNKNOWN_HOST;
-    if (rc == EAI_INPROGRESS)
-        return tw_error_set(error, ETIMEDOUT, "no answer about its address in time");
-    if (rc)
-        return tw_error_set(error, ENXIO, "%s", gai_strerror(rc));
-    found = choose(place->lookup.ar_result);
-    memcpy(&place->to, found->ai_addr, found->ai_addrlen);
-    freeaddrinfo(place->lookup.ar_result);
-    place->lookup.ar_result = NULL;
-    tw_endpoint_set_port(&place->to, job->host->port ? job->host->port : RSH_PORT);
-    lane = tsearch(place, &way->lanes, by_endpoint);
-    if (!lane) {
-        place->to.sa.sa_family = AF_UNSPEC;
-        return tw_error_set(error, ENOMEM, "no memory");
-    }
-    place->lane = (*lane)->lane;
-    job->cause = CAUSE_NONE;
-    return 0;
-}
-
-static int ask_for_places(struct rsh_way *way, struct tw_error *error)
-{
-    size_t count = way->hosts->count;
-    struct gaicb **lookups = calloc(count, sizeof(struct gaicb *));
-    int rc;
-
-    way->places = calloc(count, sizeof(*way->places));
-    if (!lookups || !way->places) {
-        free(lookups);
-        return tw_error_set(error, ENOMEM, "no memory");
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct place *place = &way->places[i];
-
-        place->lane = (uint32_t)i;
-        place->hints.ai_socktype = SOCK_STREAM;
-        place->lookup.ar_name = way->hosts->items[i].address;
-        place->lookup.ar_request = &place->hints;
-        lookups[i] = &place->lookup;
-    }
-    way->asked_ns = tw_clock_ns();
-    rc = getaddrinfo_a(GAI_NOWAIT, lookups, (int)count, NULL);
-    free(lookups);
-    return rc ? tw_error_set(error, ENOMEM, "cannot ask for the addresses of the hosts: %s",
-                             gai_strerror(rc))
-              : 0;
-}
 
 /* --- ports ------------------------------------------------------------------------------------ */
 
@@ -380,9 +269,13 @@ static int start(void *context, const struct fan_command *command, struct job *j
 {
     struct rsh_way *way = context;
     struct session *session;
-    struct place *place;
-    int rc = find_place(way, job, &place, until_ns, error);
+    const struct place *place;
+    int rc = places_find(way->places, job->host, &place, error);
 
+    if (rc == -EAGAIN || rc == -EBUSY)
+        *until_ns = tw_clock_ns() + RESOLVE_NS;
+    else if (rc && rc != -ENOMEM)
+        job->cause = CAUSE_UNKNOWN_HOST;
     if (rc)
         return rc;
     session = new_session(way, command, job, place);
@@ -461,14 +354,12 @@ int rsh_way_new(const struct rsh_opts *opts, struct rsh_way **out, struct tw_err
 
     if (!way)
         return tw_error_set(error, ENOMEM, "no memory");
-    way->hosts = opts->hosts;
     way->local_user = opts->local_user;
     way->plain = opts->plain;
-    way->resolve_ns = opts->resolve_ns;
     mark_make(way->mark);
     rc = share_out(way, opts, error);
     if (rc == 0)
-        rc = ask_for_places(way, error);
+        rc = places_new(opts->hosts, RSH_PORT, opts->resolve_ns, &way->places, error);
     if (rc == 0)
         *out = way;
     else
@@ -476,29 +367,11 @@ int rsh_way_new(const struct rsh_opts *opts, struct rsh_way **out, struct tw_err
     return rc;
 }
 
-static void leave(void *place)
-{
-    (void)place;
-}
-
 void rsh_way_free(struct rsh_way *way)
 {
-    bool asking = false;
-
     if (!way)
         return;
-    for (size_t i = 0; way->places && i < way->hosts->count; i++) {
-        struct place *place = &way->places[i];
-
-        if (gai_cancel(&place->lookup) == EAI_NOTCANCELED)
-            asking = true;
-        else if (place->lookup.ar_result)
-            freeaddrinfo(place->lookup.ar_result);
-    }
-    tdestroy(way->lanes, leave);
-    /* A question that is still on its way writes its answer there. */
-    if (!asking)
-        free(way->places);
+    places_free(way->places);
     tw_ledger_free(way->sources);
     tw_ledger_free(way->listeners);
     free(way);
