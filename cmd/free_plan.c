@@ -15,9 +15,6 @@
 #include "tidewait/text.h"
 #include "tidewait/trial.h"
 
-#define BLIND_TO_PROCESSES \
-    (TW_BLIND_PROCESSES | TW_BLIND_HIDEPID | TW_BLIND_PID_NAMESPACE | TW_BLIND_PROC)
-
 struct planner {
     const struct plan_how *how;
     const struct tw_verdict *verdict;
@@ -290,7 +287,7 @@ static void without_holder(struct planner *planner, const struct tw_socket_row *
         end_hold(planner, &process, row);
         return;
     }
-    if (planner->obstacles->holders.blind & BLIND_TO_PROCESSES) {
+    if (planner->obstacles->holders.blind & TW_BLIND_TO_PROCESSES) {
         snprintf(text, sizeof(text),
                  "the process that has the socket, of uid %u, is hidden from "
                  "you: try as root",

@@ -23,6 +23,10 @@ enum tw_blind {
 };
 #define TW_BLIND_COUNT 9
 
+/* Those by which a process may be missed. */
+#define TW_BLIND_TO_PROCESSES \
+    (TW_BLIND_PROCESSES | TW_BLIND_HIDEPID | TW_BLIND_PID_NAMESPACE | TW_BLIND_PROC)
+
 /* One sentence without a full stop for a single flag: what is not seen, and why. */
 const char *tw_blind_text(enum tw_blind flag);
 

@@ -8,10 +8,6 @@
 #include "tidewait/kernel_sockets.h"
 #include "tidewait/systemd.h"
 
-/* Blind spots by which a process may be missed. */
-#define BLIND_TO_PROCESSES \
-    (TW_BLIND_PROCESSES | TW_BLIND_HIDEPID | TW_BLIND_PID_NAMESPACE | TW_BLIND_PROC)
-
 /* Programs that listen for a container whose own socket is in another namespace. comm is cut at 15
  * characters. */
 static bool is_container_proxy(const struct tw_process *process)
@@ -115,7 +111,7 @@ static struct owner of_nobody(struct draft *draft, const struct tw_socket_row *r
     if (!path && tw_kernel_socket_find(row->protocol, tw_endpoint_port(&row->local), kernel) == 0)
         return (struct owner){OWNER_KERNEL, draft_text(draft, "the kernel (%s)", kernel), NULL};
     if (tw_holders_in_flight(row->inode, &pid, &sure, NULL) == 0 &&
-        (sure || !(draft->blind & BLIND_TO_PROCESSES))) {
+        (sure || !(draft->blind & TW_BLIND_TO_PROCESSES))) {
         struct tw_verdict_holder holder = {.inode = row->inode, .fd = -1, .socket = *row};
 
         if (tw_process_read(pid, &holder.process, NULL) == 0 && draft_holder(draft, &holder)) {
@@ -125,7 +121,7 @@ static struct owner of_nobody(struct draft *draft, const struct tw_socket_row *r
                                   NULL};
         }
     }
-    if (draft->blind & BLIND_TO_PROCESSES)
+    if (draft->blind & TW_BLIND_TO_PROCESSES)
         return (struct owner){OWNER_HIDDEN,
                               draft_text(draft, "a process of %s that is hidden from you",
                                          draft_user(draft, row->uid)),
