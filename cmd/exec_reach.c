@@ -242,22 +242,6 @@ static int check_privileges(const struct program *program, struct tw_error *erro
 /* --- scripts -----------------------------------------------------------------------------------
  */
 
-static struct tw_view take_word(struct tw_view *line)
-{
-    struct tw_view word;
-
-    while (line->len && strchr(" \t\r", line->data[0])) {
-        line->data++;
-        line->len--;
-    }
-    word = *line;
-    for (word.len = 0; word.len < line->len && !strchr(" \t\r", line->data[word.len]); word.len++)
-        ;
-    line->data += word.len;
-    line->len -= word.len;
-    return word;
-}
-
 /* Whether a path ends with this name. */
 static bool is_named(struct tw_view path, const char *name)
 {
@@ -271,13 +255,14 @@ static bool is_named(struct tw_view path, const char *name)
 static bool find_interpreter(const struct program *program, char name[PATH_MAX])
 {
     struct tw_view text = {(const char *)program->data + 2, program->size - 2};
-    struct tw_view line = tw_view_cut(&text, '\n'), word = take_word(&line);
+    struct tw_view line = tw_view_cut(&text, '\n'), words = tw_view_cut(&line, '\0');
+    struct tw_view word = tw_view_word(&words, " \t\r");
 
     if (is_named(word, "/env"))
         do
-            word = take_word(&line);
+            word = tw_view_word(&words, " \t\r");
         while (word.len && (word.data[0] == '-' || memchr(word.data, '=', word.len)));
-    if (!word.len || word.len >= PATH_MAX || memchr(word.data, 0, word.len))
+    if (!word.len || word.len >= PATH_MAX)
         return false;
     memcpy(name, word.data, word.len);
     name[word.len] = 0;

@@ -12,39 +12,16 @@
 /* --- words -------------------------------------------------------------------------------------
  */
 
+static const char blanks[] = " \t\r";
+
 static bool is_blank(char c)
 {
-    return c == ' ' || c == '\t' || c == '\r';
-}
-
-static struct tw_view trim(struct tw_view text)
-{
-    while (text.len && is_blank(text.data[0])) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
-/* Takes the next word off the front; empty at the end. */
-static struct tw_view take_word(struct tw_view *rest)
-{
-    struct tw_view word;
-
-    *rest = trim(*rest);
-    word = *rest;
-    for (word.len = 0; word.len < rest->len && !is_blank(rest->data[word.len]); word.len++)
-        ;
-    rest->data += word.len;
-    rest->len -= word.len;
-    return word;
+    return c && strchr(blanks, c);
 }
 
 static struct tw_view without_comment(struct tw_view text)
 {
-    return trim(tw_view_cut(&text, '#'));
+    return tw_view_trim(tw_view_cut(&text, '#'), blanks);
 }
 
 /* Takes a word off the front when it is this one. */
@@ -52,9 +29,9 @@ static bool take(struct tw_view *rest, const char *word)
 {
     struct tw_view after = *rest;
 
-    if (!tw_view_equals(take_word(&after), word))
+    if (!tw_view_equals(tw_view_word(&after, blanks), word))
         return false;
-    *rest = trim(after);
+    *rest = tw_view_trim(after, blanks);
     return true;
 }
 
@@ -297,11 +274,11 @@ static int parse_action(struct tw_view text, struct shim_rule *rule, unsigned *s
                         struct tw_error *error)
 {
     const char *direction = rule->direction == RULE_IN ? "in" : "out";
-    struct tw_view value = text, word = take_word(&value);
+    struct tw_view value = text, word = tw_view_word(&value, blanks);
     const struct action *action;
     bool off;
 
-    value = trim(value);
+    value = tw_view_trim(value, blanks);
     if (word.len == 0)
         return tw_error_set(error, EINVAL, "an action is missing before or behind a comma");
     action = find_action(word, &off);
@@ -335,7 +312,7 @@ static int parse_actions(struct tw_view text, struct shim_rule *rule, struct tw_
     unsigned seen = 0;
 
     do {
-        int rc = parse_action(trim(tw_view_cut(&text, ',')), rule, &seen, error);
+        int rc = parse_action(tw_view_trim(tw_view_cut(&text, ','), blanks), rule, &seen, error);
 
         if (rc)
             return rc;
@@ -376,10 +353,10 @@ static int parse_subject(struct tw_view text, struct shim_rule *rule, struct tw_
     to = take(&text, "to");
     if (to && rule->direction == RULE_IN)
         return tw_error_set(error, EINVAL, "'to' is not for rules that begin with 'in'");
-    whom = take_word(&text);
+    whom = tw_view_word(&text, blanks);
     if (text.len)
         return tw_error_set(error, EINVAL, "'%.*s' is too much before the colon",
-                            QUOTE(trim(text)));
+                            QUOTE(tw_view_trim(text, blanks)));
     if (to && !whom.len)
         return tw_error_set(error, EINVAL, "no destination stands behind 'to'");
     if (whom.len && !to && rule->direction == RULE_OUT)
@@ -408,8 +385,8 @@ static bool cut_rule(struct tw_view text, struct tw_view *subject, struct tw_vie
 
     if (!find_colon(text, true, &at) && !find_colon(text, false, &at))
         return false;
-    *subject = trim((struct tw_view){text.data, at});
-    *rest = trim((struct tw_view){text.data + at + 1, text.len - at - 1});
+    *subject = tw_view_trim((struct tw_view){text.data, at}, blanks);
+    *rest = tw_view_trim((struct tw_view){text.data + at + 1, text.len - at - 1}, blanks);
     return true;
 }
 

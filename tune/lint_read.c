@@ -29,21 +29,12 @@ static struct tw_view part(struct tw_view view, size_t from, size_t to)
 
 static struct tw_view trim(struct tw_view view)
 {
-    while (view.len && is_blank(view.data[0]))
-        view.data++, view.len--;
-    while (view.len && is_blank(view.data[view.len - 1]))
-        view.len--;
-    return view;
+    return tw_view_trim(view, " \t\r\v\f");
 }
 
 static struct tw_view trim_quotes(struct tw_view view)
 {
-    view = trim(view);
-    while (view.len && is_quote(view.data[0]))
-        view.data++, view.len--;
-    while (view.len && is_quote(view.data[view.len - 1]))
-        view.len--;
-    return trim(view);
+    return trim(tw_view_trim(trim(view), "\"'`"));
 }
 
 /* Whether `text` stands at `at`, whatever its case. */

@@ -12,34 +12,7 @@
 /* Numbers in one value. */
 #define NUMBERS_MAX 3
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n';
-}
-
-static struct tw_view trimmed(struct tw_view text)
-{
-    while (text.len && is_blank(text.data[0])) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
-/* Cuts the next word off a trimmed text. */
-static struct tw_view cut_word(struct tw_view *rest)
-{
-    struct tw_view word = *rest;
-
-    for (word.len = 0; word.len < rest->len && !is_blank(word.data[word.len]);)
-        word.len++;
-    rest->data += word.len;
-    rest->len -= word.len;
-    *rest = trimmed(*rest);
-    return word;
-}
+static const char blanks[] = " \t\n";
 
 /* --- names ------------------------------------------------------------------------------------ */
 
@@ -88,7 +61,7 @@ static bool has_form(struct tw_view text, size_t least, size_t most)
     size_t count = 0;
 
     while (text.len) {
-        struct tw_view word = cut_word(&text);
+        struct tw_view word = tw_view_word(&text, blanks);
 
         for (size_t i = 0; i < word.len; i++)
             if (word.data[i] < '0' || word.data[i] > '9')
@@ -115,7 +88,7 @@ static int check_numbers(const struct setting *setting, struct tw_view text, siz
         return tw_error_set(error, EINVAL, "%s '%.*s' is not %s", setting->name, QUOTED(text),
                             forms[setting->kind]);
     for (; rest.len; count++) {
-        int rc = check_number(setting, cut_word(&rest), &numbers[count], error);
+        int rc = check_number(setting, tw_view_word(&rest, blanks), &numbers[count], error);
 
         if (rc)
             return rc;
@@ -154,7 +127,7 @@ static int check_ports(const struct setting *setting, struct tw_view text, struc
 
 int setting_check(const struct setting *setting, struct tw_view value, struct tw_error *error)
 {
-    struct tw_view text = trimmed(value);
+    struct tw_view text = tw_view_trim(value, blanks);
     struct tw_ports ports = {0};
     uint64_t number;
 
@@ -199,10 +172,11 @@ static bool same_word(struct tw_view a, struct tw_view b)
 
 static bool same_words(const char *a, const char *b)
 {
-    struct tw_view a_rest = trimmed(tw_view_of(a)), b_rest = trimmed(tw_view_of(b));
+    struct tw_view a_rest = tw_view_trim(tw_view_of(a), blanks),
+                   b_rest = tw_view_trim(tw_view_of(b), blanks);
 
     while (a_rest.len && b_rest.len)
-        if (!same_word(cut_word(&a_rest), cut_word(&b_rest)))
+        if (!same_word(tw_view_word(&a_rest, blanks), tw_view_word(&b_rest, blanks)))
             return false;
     return !a_rest.len && !b_rest.len;
 }
@@ -212,8 +186,8 @@ bool setting_equal(const struct setting *setting, const char *a, const char *b)
     struct tw_ports a_ports = {0}, b_ports = {0};
 
     if (setting->kind == SETTING_PORTS &&
-        check_ports(setting, trimmed(tw_view_of(a)), &a_ports, NULL) == 0 &&
-        check_ports(setting, trimmed(tw_view_of(b)), &b_ports, NULL) == 0)
+        check_ports(setting, tw_view_trim(tw_view_of(a), blanks), &a_ports, NULL) == 0 &&
+        check_ports(setting, tw_view_trim(tw_view_of(b), blanks), &b_ports, NULL) == 0)
         return memcmp(&a_ports, &b_ports, sizeof(a_ports)) == 0;
     return same_words(a, b);
 }
@@ -225,8 +199,8 @@ bool setting_is_unsafe(const struct setting *setting, const char *before, const 
     if (setting->danger == DANGER_NONE)
         return false;
     /* What cannot be read may be anything. */
-    if (!read_number(trimmed(tw_view_of(before)), &from) ||
-        !read_number(trimmed(tw_view_of(after)), &to))
+    if (!read_number(tw_view_trim(tw_view_of(before), blanks), &from) ||
+        !read_number(tw_view_trim(tw_view_of(after), blanks), &to))
         return true;
     return setting->danger == DANGER_LOWER ? to < from : to == 0 && from != 0;
 }

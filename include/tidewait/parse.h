@@ -38,6 +38,13 @@ static inline struct tw_view tw_view_of(const char *text)
 struct tw_view tw_view_cut(struct tw_view *rest, char separator);
 bool tw_view_equals(struct tw_view view, const char *text);
 
+/* The view without the characters of `set` at both of its ends. */
+struct tw_view tw_view_trim(struct tw_view view, const char *set);
+
+/* Takes the first word off *rest, words being parted by characters of `set`; what is left there is
+ * trimmed. Empty when there is none. */
+struct tw_view tw_view_word(struct tw_view *rest, const char *set);
+
 /* A decimal number within min..max. `what` names it in the error ("port", "--threads"). */
 int tw_parse_number(struct tw_view text, const char *what, uint64_t min, uint64_t max,
                     uint64_t *out, struct tw_error *error);

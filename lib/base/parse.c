@@ -27,6 +27,32 @@ struct tw_view tw_view_cut(struct tw_view *rest, char separator)
     return head;
 }
 
+static bool is_in(char c, const char *set)
+{
+    return c && strchr(set, c);
+}
+
+struct tw_view tw_view_trim(struct tw_view view, const char *set)
+{
+    while (view.len && is_in(view.data[0], set)) {
+        view.data++;
+        view.len--;
+    }
+    while (view.len && is_in(view.data[view.len - 1], set))
+        view.len--;
+    return view;
+}
+
+struct tw_view tw_view_word(struct tw_view *rest, const char *set)
+{
+    struct tw_view all = tw_view_trim(*rest, set), word = all;
+
+    for (word.len = 0; word.len < all.len && !is_in(all.data[word.len], set); word.len++)
+        ;
+    *rest = tw_view_trim((struct tw_view){all.data + word.len, all.len - word.len}, set);
+    return word;
+}
+
 bool tw_view_equals(struct tw_view view, const char *text)
 {
     return strlen(text) == view.len && (view.len == 0 || memcmp(view.data, text, view.len) == 0);

@@ -315,6 +315,31 @@ static void test_cut(void **state)
     guard_fini(&guard);
 }
 
+static void test_words(void **state)
+{
+    static const struct {
+        const char *text, *trimmed, *word, *rest;
+    } rows[] = {
+        {"a b", "a b", "a", "b"}, {"\t a  b c\t", "a  b c", "a", "b c"},
+        {"a", "a", "a", ""},      {" \t ", "", "", ""},
+        {"", "", "", ""},         {"a\n b", "a\n b", "a\n", "b"},
+    };
+    struct tw_view nul = {"\0a", 2};
+    struct guard guard;
+
+    (void)state;
+    guard_init(&guard, 64);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tw_view rest = guard_view(&guard, rows[i].text, strlen(rows[i].text));
+
+        assert_true(tw_view_equals(tw_view_trim(rest, " \t"), rows[i].trimmed));
+        assert_true(tw_view_equals(tw_view_word(&rest, " \t"), rows[i].word));
+        assert_true(tw_view_equals(rest, rows[i].rest));
+    }
+    assert_int_equal(tw_view_trim(nul, " ").len, 2);
+    guard_fini(&guard);
+}
+
 static void test_equals(void **state)
 {
     struct tw_view nothing = {NULL, 0}, inside = {"abcdef", 3};
@@ -358,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_rate),     cmocka_unit_test(test_share),
         cmocka_unit_test(test_ports),    cmocka_unit_test(test_cut),
         cmocka_unit_test(test_equals),   cmocka_unit_test(test_error),
+        cmocka_unit_test(test_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
