@@ -95,3 +95,15 @@ unsigned usable_cores(void)
 
     return sched_getaffinity(0, sizeof(cores), &cores) ? 1 : (unsigned)CPU_COUNT(&cores);
 }
+
+int exec_failure(const char *name, int code, struct tw_error *error)
+{
+    if (code == ENOENT && !strchr(name, '/'))
+        tw_error_set(error, code, "%.200s: command not found", name);
+    else if (code == ENOENT && access(name, F_OK) == 0)
+        tw_error_set(error, code, "%.160s: the interpreter or loader that it names does not exist",
+                     name);
+    else
+        tw_error_set(error, code, "%.200s: %s", name, strerror(code));
+    return code == ENOENT || code == ENOTDIR ? 127 : 126;
+}

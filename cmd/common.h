@@ -24,6 +24,10 @@ void catch_signals(atomic_int *stop);
  * *error. */
 char *read_file(const char *path, size_t *len, struct tw_error *error);
 
+/* Why exec() of a program failed with `code`. Returns the exit status that a shell would have: 127
+ * or 126. */
+int exec_failure(const char *name, int code, struct tw_error *error);
+
 /* How many processors this process may use. */
 unsigned usable_cores(void);
 

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common.h"
+
 static const int passed_on[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM};
 
 /* What the program inherits as if we were not there. */
@@ -91,17 +93,6 @@ static _Noreturn void become_program(const struct exec_run *run, int parent,
     _exit(127);
 }
 
-static int fail_exec(const char *name, int code, int *status, struct tw_error *error)
-{
-    *status = (code == ENOENT || code == ENOTDIR ? 127 : 126) << 8;
-    if (code == ENOENT && !strchr(name, '/'))
-        return tw_error_set(error, code, "%.200s: command not found", name);
-    if (code == ENOENT && access(name, F_OK) == 0)
-        return tw_error_set(error, code,
-                            "%.160s: the interpreter or loader that it names does not exist", name);
-    return tw_error_set(error, code, "%.200s: %s", name, strerror(code));
-}
-
 /* Returns when the program runs, or does not. */
 static int start(const struct exec_run *run, const struct former *former, struct child *child,
                  int *status, struct tw_error *error)
@@ -127,7 +118,8 @@ static int start(const struct exec_run *run, const struct former *former, struct
     if (got != sizeof(code))
         return 0;
     (void)waitpid(child->pid, NULL, 0);
-    return fail_exec(run->argv[0], code, status, error);
+    *status = exec_failure(run->argv[0], code, error) << 8;
+    return -code;
 }
 
 static void stay(const struct exec_run *run, struct child *child)

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common.h"
 #include "lease.h"
 #include "options.h"
 #include "tidewait/address.h"
@@ -263,6 +264,7 @@ static _Noreturn void become(const struct lease_job *job, char *const argv[],
                              const struct sigaction *child)
 {
     struct rlimit files = job->files;
+    struct tw_error error = {0};
     int code;
 
     if (handed->count && (place(handed) || announce(handed))) {
@@ -278,11 +280,9 @@ static _Noreturn void become(const struct lease_job *job, char *const argv[],
     sigprocmask(SIG_SETMASK, mask, NULL);
     execvp(argv[0], argv);
     code = errno;
-    if (code == ENOENT && !strchr(argv[0], '/'))
-        fprintf(stderr, "tidewait lease: %s: command not found\n", argv[0]);
-    else
-        fprintf(stderr, "tidewait lease: %s: %s\n", argv[0], strerror(code));
-    _exit(code == ENOENT || code == ENOTDIR ? 127 : 126);
+    code = exec_failure(argv[0], code, &error);
+    fprintf(stderr, "tidewait lease: %s\n", error.text);
+    _exit(code);
 }
 
 /* Waits for the command's end, and passes on what processes send to us. What the terminal sends

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common.h"
+
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
@@ -171,19 +173,6 @@ static bool can_continue(int listener)
     return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response) == 0 || errno == ENOENT;
 }
 
-static int fail_exec(const char *name, int code, struct watch_started *out, struct tw_error *error)
-{
-    bool absent = code == ENOENT || code == ENOTDIR;
-
-    out->exit_status = absent ? 127 : 126;
-    if (code == ENOENT && !strchr(name, '/'))
-        return tw_error_set(error, code, "%.200s: command not found", name);
-    if (code == ENOENT && access(name, F_OK) == 0)
-        return tw_error_set(error, code,
-                            "%.160s: the interpreter or loader that it names does not exist", name);
-    return tw_error_set(error, code, "%.200s: %s", name, strerror(code));
-}
-
 /* Leads the child from its filter to its program. */
 static int follow(const char *name, int channel, struct watch_started *out, struct tw_error *error)
 {
@@ -202,7 +191,10 @@ static int follow(const char *name, int channel, struct watch_started *out, stru
     /* The channel is closed by a successful exec, or by the death of the child: then waitpid() has
      * more to say than we. */
     code = hear(channel, &out->listener);
-    return code > 0 ? fail_exec(name, code, out, error) : 0;
+    if (code <= 0)
+        return 0;
+    out->exit_status = exec_failure(name, code, error);
+    return -code;
 }
 
 int watch_start(const struct watch_start *start, struct watch_started *out, struct tw_error *error)
