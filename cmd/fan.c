@@ -135,12 +135,12 @@ static bool reads_hosts(const struct fan_config *config)
     return false;
 }
 
-static int check(const struct fan_config *config, int operands, char **operand,
+static int check(const struct fan_config *config, struct fan_way *way, int operands, char **operand,
                  struct tw_error *error)
 {
     const char *wrong = config->user ? host_user_wrong(tw_view_of(config->user)) : NULL;
 
-    if (check_modes(config, error) || fan_way_check(config, error))
+    if (check_modes(config, error) || fan_way_check(way, config, error))
         return -EINVAL;
     if (wrong)
         return tw_error_set(error, EINVAL, "--user '%.60s': %s", config->user, wrong);
@@ -407,7 +407,8 @@ static int run_fan(const void *argument, int operands, char **operand)
     struct tw_error error = {0};
     int code;
 
-    if (check(argument, operands, operand, &error) || prepare(&job, operands, operand, &error) ||
+    if (check(argument, &job.way, operands, operand, &error) ||
+        prepare(&job, operands, operand, &error) ||
         fan_way_init(&job.way, argument, &job.hosts, &error) ||
         fan_out_init(&job.out, argument, &stop, &error) || run(&job, &stop, &error))
         code = complain(&error);

@@ -16,7 +16,6 @@ static int read_ports(const char *text, struct tw_ports *ports, struct tw_error 
 {
     struct tw_ports others = {0}, reserved = {0};
 
-    *ports = (struct tw_ports){0};
     if (!text) {
         rsh_usual_ports(ports);
         return 0;
@@ -36,10 +35,8 @@ static int read_ports(const char *text, struct tw_ports *ports, struct tw_error 
     return 0;
 }
 
-int fan_way_check(const struct fan_config *config, struct tw_error *error)
+int fan_way_check(struct fan_way *way, const struct fan_config *config, struct tw_error *error)
 {
-    struct tw_ports ports;
-
     if (config->template && config->via != VIA_LOCAL)
         return tw_error_set(error, EINVAL, "--template goes with --via local only");
     if (config->template && !strstr(config->template, "{command}"))
@@ -50,7 +47,7 @@ int fan_way_check(const struct fan_config *config, struct tw_error *error)
         return tw_error_set(error, EINVAL,
                             "--ports goes with --via rsh only: the others do not "
                             "choose ports");
-    return config->ports ? read_ports(config->ports, &ports, error) : 0;
+    return config->via == VIA_RSH ? read_ports(config->ports, &way->ports, error) : 0;
 }
 
 static int init_rsh(struct fan_way *way, const struct fan_config *config, const struct hosts *hosts,
@@ -60,15 +57,12 @@ static int init_rsh(struct fan_way *way, const struct fan_config *config, const 
         .hosts = hosts, .plain = config->plain, .resolve_ns = config->connect_ns};
     const struct passwd *user = getpwuid(geteuid());
     struct tw_limits limits;
-    struct tw_ports ports;
 
     way->local_user = strdup(user ? user->pw_name : "nobody");
     if (!way->local_user)
         return tw_error_set(error, ENOMEM, "no memory");
     tw_limits_read(&limits);
-    if (read_ports(config->ports, &ports, error))
-        return -EINVAL;
-    opts.ports = &ports;
+    opts.ports = &way->ports;
     opts.local_user = way->local_user;
     opts.takeover = limits.timestamps != 0;
     way->transport = &transport_rsh;
@@ -87,7 +81,7 @@ static int init_rsh(struct fan_way *way, const struct fan_config *config, const 
 int fan_way_init(struct fan_way *way, const struct fan_config *config, const struct hosts *hosts,
                  struct tw_error *error)
 {
-    *way = (struct fan_way){.descriptors = FAN_DESCRIPTORS_JOB};
+    way->descriptors = FAN_DESCRIPTORS_JOB;
     switch ((enum fan_via)config->via) {
     case VIA_RSH:
         return init_rsh(way, config, hosts, error);

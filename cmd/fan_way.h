@@ -17,12 +17,14 @@ struct fan_way {
     struct local_way local;
     struct rsh_way *rsh;
     char *local_user;
+    struct tw_ports ports; /* for rsh */
 };
 
-/* What goes together. Returns 0 or -EINVAL with *error. */
-int fan_way_check(const struct fan_config *config, struct tw_error *error);
+/* What goes together. The way is zeroed, and gets its ports. Returns 0 or -EINVAL with *error. */
+int fan_way_check(struct fan_way *way, const struct fan_config *config, struct tw_error *error);
 
-/* Returns 0, -EACCES when it is not permitted, or another -errno, with *error. */
+/* Of one that was checked. Returns 0, -EACCES when it is not permitted, or another -errno, with
+ * *error. */
 int fan_way_init(struct fan_way *way, const struct fan_config *config, const struct hosts *hosts,
                  struct tw_error *error);
 void fan_way_fini(struct fan_way *way);
