@@ -131,7 +131,7 @@ static int complain(const char *name)
     char offered[256], harmless[256];
 
     tune_offer(name, offered, sizeof(offered));
-    tw_text_safe(harmless, sizeof(harmless), name, strlen(name));
+    harmless[tw_text_safe(harmless, sizeof(harmless) - 1, name, strlen(name))] = 0;
     fprintf(stderr, "tidewait tune: explain knows no setting '%.80s'%s\n", harmless, offered);
     return EXIT_USAGE;
 }
