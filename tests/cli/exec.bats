@@ -3,6 +3,7 @@
 # runs as it does by itself.
 # shellcheck disable=SC2016 # scripts for inner shells
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
 
@@ -20,21 +21,10 @@ need() {
   done
 }
 
-# refused STATUS QUOTE ARGUMENT...: this exit status, one line with QUOTE in it and without control
-# characters, nothing on standard output, and the program was not started.
+# refused STATUS QUOTE ARGUMENT...
 refused() {
-  local wanted=$1 quote=$2 out=$BATS_TEST_TMPDIR/out err=$BATS_TEST_TMPDIR/err status=0
-  shift 2
   rm -f "$ran"
-  timeout 20 "$TIDEWAIT" exec "$@" >"$out" 2>"$err" </dev/null || status=$?
-  if [ $status -ne "$wanted" ] || [ -s "$out" ] || [ "$(wc -l <"$err")" -ne 1 ] ||
-    ! grep -qF -- "$quote" "$err" || [ -e "$ran" ] || LC_ALL=C grep -qP '[\x00-\x09\x0b-\x1f\x7f]' "$err"; then
-    printf 'tidewait exec'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted %s; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$wanted" \
-      "$quote" "$(cat "$out")" "$(cat -v "$err")"
-    bad=1
-  fi
+  refusal "$1" "$2" exec "${@:3}"
 }
 
 # bad_input QUOTE OPTION...: refused with 2 before the program is started.

@@ -2,40 +2,21 @@
 # Bad input of `tidewait fan`: one line on standard error that quotes what is wrong, nothing on standard
 # output, exit status 2, and no host is bothered.
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
 
 setup() {
   bad=
+  # shellcheck disable=SC2034 # for refusal
+  ran=$BATS_TEST_TMPDIR/ran
   cd "$BATS_TEST_TMPDIR" || return
 }
 
-# refused QUOTE ARGUMENT...: exit 2, one line with QUOTE in it. A command that runs leaves the file ran.
-refused() {
-  local quote=$1 status=0
-  shift
-  timeout 20 "$TIDEWAIT" fan "$@" >out 2>err </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s out ] || [ "$(wc -l <err)" -ne 1 ] || ! grep -qF -- "$quote" err || [ -e ran ]; then
-    printf 'tidewait fan'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat out)" "$(cat err)"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2. A command that runs leaves the file ran.
+refused() { refusal 2 "$1" fan "${@:2}"; }
 
-# table: reads lines "quote | words"; a command is put behind them.
-table() {
-  local quote words
-  while IFS='|' read -r quote words; do
-    [ -n "$words" ] || continue
-    quote=${quote%"${quote##*[! ]}"}
-    # shellcheck disable=SC2086 # words are words
-    set -f && set -- $words && set +f
-    refused "$quote" --via local "$@" -- touch ran
-  done
-  [ -z "$bad" ]
-}
+row() { refused "$1" --via local "${@:2}" -- touch ran; }
 
 @test "lists of hosts" {
   table <<'EOF'

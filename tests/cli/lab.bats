@@ -2,24 +2,14 @@
 # The command line of `tidewait lab`: its list, names that it does not know, and options that do not go
 # together. Nothing here plays a scenario or touches the network.
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/tidewait}
 
 setup() { bad=; }
 
-# refused QUOTE ARGUMENT...: exit 2, nothing on standard output, one line with QUOTE in it.
-refused() {
-  local quote=$1 out=$BATS_TEST_TMPDIR/out err=$BATS_TEST_TMPDIR/err status=0
-  shift
-  timeout 20 "$TIDEWAIT" lab "$@" >"$out" 2>"$err" </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s "$out" ] || [ "$(wc -l <"$err")" -ne 1 ] || ! grep -qF -- "$quote" "$err"; then
-    printf 'tidewait lab'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat "$out")" "$(cat "$err")"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2.
+refused() { refusal 2 "$1" lab "${@:2}"; }
 
 list() { timeout 20 "$TIDEWAIT" lab; }
 first_name() { list | awk 'NR == 1 { print $2 }'; }

@@ -3,25 +3,14 @@
 # output, exit status 2, and no command is run. Nothing here listens.
 # shellcheck disable=SC1083 # {port} is for lease
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
 
 setup() { bad=; }
 
-# refused QUOTE ARGUMENT...: exit 2, one line with QUOTE in it and without control characters.
-refused() {
-  local quote=$1 out=$BATS_TEST_TMPDIR/out err=$BATS_TEST_TMPDIR/err status=0
-  shift
-  timeout 20 "$TIDEWAIT" lease "$@" >"$out" 2>"$err" </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s "$out" ] || [ "$(wc -l <"$err")" -ne 1 ] || ! grep -qF -- "$quote" "$err" ||
-    LC_ALL=C grep -qP '[\x00-\x09\x0b-\x1f\x7f]' "$err"; then
-    printf 'tidewait lease'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat "$out")" "$(cat -v "$err")"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2.
+refused() { refusal 2 "$1" lease "${@:2}"; }
 
 @test "commands" {
   refused "'echo'" echo ran

@@ -2,6 +2,7 @@
 # `tidewait plan`: the arithmetic as the command tells it, for hosts that are not this one; files that it
 # reads and writes; and bad input: one line that quotes what is wrong, exit status 2.
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/tidewait}
 
@@ -10,31 +11,14 @@ setup() {
   cd "$BATS_TEST_TMPDIR" || return 1
 }
 
-# refused QUOTE ARGUMENT...: exit 2, nothing on standard output, one line with QUOTE in it.
-refused() {
-  local quote=$1 status=0
-  shift
-  timeout 20 "$TIDEWAIT" plan "$@" >out 2>err </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s out ] || [ "$(wc -l <err)" -ne 1 ] || ! grep -qF -- "$quote" err; then
-    printf 'tidewait plan'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat out)" "$(cat err)"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2.
+refused() { refusal 2 "$1" plan "${@:2}"; }
 
-# table: reads lines "quote | words of plan's command line"; RATE is a good --rate.
-table() {
-  local quote words
-  while IFS='|' read -r quote words; do
-    [ -n "$words" ] || continue
-    quote=${quote%"${quote##*[! ]}"}
-    # shellcheck disable=SC2086 # words are words
-    set -f && set -- $words && set +f
-    refused "$quote" "${@/#RATE/--rate=5/s}"
-  done
-  [ -z "$bad" ]
+# Words of plan's command line; RATE is a good --rate.
+row() {
+  local quote=$1
+  shift
+  refused "$quote" "${@/#RATE/--rate=5/s}"
 }
 
 # plan STATUS ARGUMENT...: the text in out, the record in json.

@@ -2,6 +2,7 @@
 # The command line of `tidewait tune`: bad input is one line that quotes what is wrong, exit status 2; what
 # it prints fits a terminal and goes where it should. Nothing here changes a setting.
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/tidewait}
 
@@ -10,32 +11,10 @@ setup() {
   cd "$BATS_TEST_TMPDIR" || return 1
 }
 
-# refused QUOTE ARGUMENT...: exit 2, nothing on standard output, one line with QUOTE in it.
-refused() {
-  local quote=$1 status=0
-  shift
-  timeout 20 "$TIDEWAIT" tune "$@" >out 2>err </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s out ] || [ "$(wc -l <err)" -ne 1 ] || ! grep -qF -- "$quote" err; then
-    printf 'tidewait tune'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat out)" "$(cat err)"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2.
+refused() { refusal 2 "$1" tune "${@:2}"; }
 
-# table: reads lines "quote | words of tune's command line".
-table() {
-  local quote words
-  while IFS='|' read -r quote words; do
-    [ -n "$words" ] || continue
-    quote=${quote%"${quote##*[! ]}"}
-    # shellcheck disable=SC2086 # words are words
-    set -f && set -- $words && set +f
-    refused "$quote" "$@"
-  done
-  [ -z "$bad" ]
-}
+row() { refused "$@"; }
 
 # tune STATUS ARGUMENT...: output in the files out and err.
 tune() {

@@ -2,36 +2,19 @@
 # Bad input of `tidewait` and `tidewait load`: one line on standard error that quotes what is wrong, nothing
 # on standard output, exit status 2. Help and version: standard output, 0. Nothing here touches the network.
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/tidewait}
 url=http://127.0.0.1:9/
 
-# refused QUOTE ARGUMENT...: exit 2, one line with QUOTE in it.
-refused() {
-  local quote=$1 out=$BATS_TEST_TMPDIR/out err=$BATS_TEST_TMPDIR/err status=0
-  shift
-  timeout 20 "$TIDEWAIT" "$@" >"$out" 2>"$err" </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s "$out" ] || [ "$(wc -l <"$err")" -ne 1 ] || ! grep -qF -- "$quote" "$err"; then
-    printf 'tidewait'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat "$out")" "$(cat "$err")"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2.
+refused() { refusal 2 "$@"; }
 
-# table: reads lines "quote | words of load's command line"; URL is a good one.
-table() {
-  local quote words
-  bad=
-  while IFS='|' read -r quote words; do
-    [ -n "$words" ] || continue
-    quote=${quote%"${quote##*[! ]}"}
-    # shellcheck disable=SC2086 # words are words
-    set -f && set -- $words && set +f
-    refused "$quote" load "${@/#URL/$url}"
-  done
-  [ -z "$bad" ]
+# Words of load's command line; URL is a good one.
+row() {
+  local quote=$1
+  shift
+  refused "$quote" load "${@/#URL/$url}"
 }
 
 setup() { bad=; }

@@ -2,23 +2,12 @@
 # Bad input of `tidewait why`: one line on standard error that quotes what is wrong, nothing on standard
 # output, exit status 2. Help: standard output, 0. Nothing here opens a connection.
 bats_require_minimum_version 1.5.0
+load refusal
 
 TIDEWAIT=${TIDEWAIT:-$BATS_TEST_DIRNAME/../../build/cmd/tidewait}
 
-# refused QUOTE ARGUMENT...: exit 2, one line with QUOTE in it and without control characters.
-refused() {
-  local quote=$1 out=$BATS_TEST_TMPDIR/out err=$BATS_TEST_TMPDIR/err status=0
-  shift
-  timeout 20 "$TIDEWAIT" why "$@" >"$out" 2>"$err" </dev/null || status=$?
-  if [ $status -ne 2 ] || [ -s "$out" ] || [ "$(wc -l <"$err")" -ne 1 ] || ! grep -qF -- "$quote" "$err" ||
-    LC_ALL=C grep -qP '[\x00-\x1f\x7f]|\xc2[\x80-\x9f]' "$err"; then
-    printf 'tidewait why'
-    printf " '%s'" "$@"
-    printf '\n  exit status %s, wanted 2; one line with: %s\n  stdout: %s\n  stderr: %s\n' $status "$quote" \
-      "$(cat "$out")" "$(cat -v "$err")"
-    bad=1
-  fi
-}
+# refused QUOTE ARGUMENT...: with exit status 2.
+refused() { refusal 2 "$1" why "${@:2}"; }
 
 setup() { bad=; }
 
